@@ -1,0 +1,218 @@
+package fhir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxDepth is how many objects and arrays may be nested in a resource that a stranger sends.
+const MaxDepth = 64
+
+// InstantFormat is how this server writes instants: UTC, whole milliseconds.
+const InstantFormat = "2006-01-02T15:04:05.000Z"
+
+// Parse checks the JSON of a resource and returns its type and id (which may be "")
+// and the document without white space. Numbers and strings stay as they were sent.
+// An *Error says where and why: syntax with line and column, a name that occurs twice,
+// invalid UTF-8, nesting over MaxDepth, no resourceType or one that cannot be a type.
+// http://hl7.org/fhir/R4/json.html
+func Parse(body []byte) (resourceType, id string, compact []byte, err error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body))
+	if d.PeekKind() != '{' {
+		if _, err := d.ReadToken(); err != nil && !errors.Is(err, io.EOF) {
+			return "", "", nil, syntaxError(body, err)
+		}
+		return "", "", nil, Errorf(CodeStructure, "", "the body is no JSON object").WithFix("send one FHIR resource as a JSON object")
+	}
+	for {
+		token, err := d.ReadToken()
+		if err != nil {
+			return "", "", nil, syntaxError(body, err)
+		}
+		depth := d.StackDepth()
+		if depth > MaxDepth {
+			return "", "", nil, Errorf(CodeTooCostly, position(body, d.InputOffset()-1), "more than %d levels of objects and arrays", MaxDepth)
+		}
+		if depth == 0 {
+			break
+		}
+		if depth != 1 || token.Kind() != '"' {
+			continue
+		}
+		name := token.String()
+		if _, n := d.StackIndex(1); n%2 == 0 || name != "resourceType" && name != "id" {
+			continue
+		}
+		if d.PeekKind() != '"' {
+			return "", "", nil, Errorf(CodeStructure, name, "%s must be a string", name)
+		}
+		token, err = d.ReadToken()
+		if err != nil {
+			return "", "", nil, syntaxError(body, err)
+		}
+		if name == "id" {
+			id = token.String()
+		} else {
+			resourceType = token.String()
+		}
+	}
+	end := d.InputOffset()
+	if _, err := d.ReadToken(); err != io.EOF {
+		return "", "", nil, Errorf(CodeStructure, position(body, end), "something follows the resource")
+	}
+	if resourceType == "" {
+		return "", "", nil, Errorf(CodeStructure, "resourceType", "the resource does not say its resourceType")
+	}
+	if !typeName(resourceType) {
+		return "", "", nil, Errorf(CodeStructure, "resourceType", "the resourceType is not the name of a type").WithFix("send a name such as Observation")
+	}
+	v := jsontext.Value(bytes.Clone(body))
+	if err := v.Compact(); err != nil {
+		return "", "", nil, syntaxError(body, err)
+	}
+	return resourceType, id, v, nil
+}
+
+func syntaxError(body []byte, err error) *Error {
+	at, why := int64(len(body)), "the JSON ends too early"
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		at = e.ByteOffset
+		if !errors.Is(e, io.ErrUnexpectedEOF) {
+			why = "not valid JSON: " + e.Err.Error()
+		}
+		if errors.Is(e, jsontext.ErrDuplicateName) {
+			return Errorf(CodeStructure, position(body, at), "a name occurs twice in one object").WithFix("send each name once").
+				WithSpec("http://hl7.org/fhir/R4/json.html")
+		}
+	}
+	return Errorf(CodeStructure, position(body, at), "%s", why).WithSpec("http://hl7.org/fhir/R4/json.html")
+}
+
+// position is the line and column of a byte, both from 1.
+func position(body []byte, offset int64) string {
+	before := body[:min(int(offset), len(body))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	return fmt.Sprintf("line %d column %d", line, len(before)-bytes.LastIndexByte(before, '\n'))
+}
+
+// typeName reports whether s has the form of a resource type: it is written into JSON and URLs as it is.
+func typeName(s string) bool {
+	if len(s) == 0 || len(s) > 64 || s[0] < 'A' || s[0] > 'Z' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+// Stamp returns a compact resource with its type, id, version and time of change set in
+// the place where FHIR has them, whatever it said of them before. The rest stays byte for
+// byte and in its order. Stamping the same resource alike gives the same bytes, whether it
+// was stamped before or not. It is an error if compact is no JSON object, if its meta is
+// none, or if id or version cannot be an id. Names that occur twice are for Parse to refuse.
+func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Time) ([]byte, error) {
+	if !typeName(resourceType) || !ValidID(id) || !ValidID(version) {
+		return nil, errors.New("fhir: stamp: the type, the id or the version is not one")
+	}
+	out := make([]byte, 0, len(compact)+128)
+	out = append(out, `{"resourceType":"`...)
+	out = append(out, resourceType...)
+	out = append(out, `","id":"`...)
+	out = append(out, id...)
+	out = append(out, `","meta":{"versionId":"`...)
+	out = append(out, version...)
+	out = append(out, `","lastUpdated":"`...)
+	out = lastUpdated.UTC().AppendFormat(out, InstantFormat)
+	out = append(out, '"')
+
+	d := unchecked(compact)
+	metas := 0
+	rest := make([]byte, 0, len(compact))
+	err := members(d, func(name string, quoted, raw []byte) error {
+		switch name {
+		case "resourceType", "id":
+			return nil
+		case "meta":
+			if metas++; metas > 1 {
+				return errors.New("meta occurs twice")
+			}
+			if raw[0] != '{' {
+				return errors.New("meta must be an object")
+			}
+			return members(unchecked(raw), func(name string, quoted, raw []byte) error {
+				switch name {
+				case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
+				default:
+					out = appendMember(out, quoted, raw)
+				}
+				return nil
+			})
+		default:
+			rest = appendMember(rest, quoted, raw)
+			return nil
+		}
+	})
+	if err == nil {
+		if _, end := d.ReadToken(); end != io.EOF {
+			err = errors.New("something follows the resource")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fhir: stamp: %w", err)
+	}
+	out = append(out, '}')
+	out = append(out, rest...)
+	return append(out, '}'), nil
+}
+
+// unchecked reads JSON without looking for names that occur twice, which takes longer than
+// all the rest.
+func unchecked(json []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(json), jsontext.AllowDuplicateNames(true))
+}
+
+func appendMember(dst, quoted, raw []byte) []byte {
+	dst = append(dst, ',')
+	dst = append(dst, quoted...)
+	dst = append(dst, ':')
+	return append(dst, raw...)
+}
+
+// members calls f for each member of the object that d is about to read, with its name
+// and with the name and the value as they are written, which are valid during the call.
+func members(d *jsontext.Decoder, f func(name string, quoted, raw []byte) error) error {
+	if d.PeekKind() != '{' {
+		return errors.New("not a JSON object")
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	var quoted, name []byte
+	for d.PeekKind() == '"' {
+		written, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		quoted = append(quoted[:0], written...)
+		if name, err = jsontext.AppendUnquote(name[:0], quoted); err != nil {
+			return err
+		}
+		raw, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if err := f(string(name), quoted, raw); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}

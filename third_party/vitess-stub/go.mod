@@ -1,0 +1,3 @@
+module vitess.io/vitess
+
+go 1.15
