@@ -26,7 +26,6 @@ const (
 	ObservationCategory       = "http://terminology.hl7.org/CodeSystem/observation-category"
 	ObservationInterpretation = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 	DataAbsentReason          = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-	ActCode                   = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 	ObservationValue          = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 
 	// EUI64 identifies a device by its IEEE EUI-64 as the PHD guide does: 16 upper-case hexadecimal digits.
