@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -282,7 +283,8 @@ type Reading struct {
 	// Same tells when two readings are one and the same: whatever, beside device, subject
 	// and code, tells this reading from every other. The time, the channel, the body
 	// site, a counter, a record number: what the source has. A value belongs here only
-	// where the source can give two values at one time and means two readings.
+	// where the source can give two values at one time and means two readings. Empty
+	// means the time alone.
 	Same []string
 }
 
@@ -332,6 +334,9 @@ func (r Reading) Observation() *obpb.Observation {
 
 	key := make([]string, 0, 4+len(r.Same))
 	key = append(key, "Observation", r.Device.GetId().GetValue(), subjectKey(r.Subject), codeKey(r.Code))
+	if len(r.Same) == 0 {
+		key = append(key, strconv.FormatInt(r.At.GetValueUs(), 10))
+	}
 	id := HashID(append(key, r.Same...)...)
 	o.Id = &dtpb.Id{Value: id}
 	o.Identifier = []*dtpb.Identifier{identifier(Identifier{ReadingID, id})}

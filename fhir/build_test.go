@@ -199,8 +199,9 @@ func TestAReadingHasTheValueItWasGiven(t *testing.T) {
 		t.Error("nobody has a reference")
 	}
 	o := Reading{Code: Concept("x")}.Observation()
-	Tag(o, ActCode, "HTEST")
-	if got := written(t, o); !strings.Contains(got, `"security":[{"system":"`+ActCode+`","code":"HTEST"}]`) {
+	const reasons = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+	Tag(o, reasons, "HTEST")
+	if got := written(t, o); !strings.Contains(got, `"security":[{"system":"`+reasons+`","code":"HTEST"}]`) {
 		t.Errorf("no tag in %s", got)
 	}
 }
@@ -291,4 +292,18 @@ func TestIsDecimal(t *testing.T) {
 			t.Fatalf("IsDecimal(%q) = %v", text, IsDecimal(text))
 		}
 	})
+}
+
+func TestReadingsWithNothingElseToTellThemApartDifferByTheirTime(t *testing.T) {
+	device := NewDevice(DeviceSpec{Serial: "1"})
+	id := func(minute int) string {
+		at := time.Date(2026, 5, 1, 8, minute, 0, 0, time.UTC)
+		return Reading{Code: Concept("x"), Device: device, At: DateTime(at, Second)}.Observation().GetId().GetValue()
+	}
+	if id(0) == id(1) {
+		t.Error("two readings at different times have one id")
+	}
+	if id(0) != id(0) {
+		t.Error("the same reading has two ids")
+	}
 }

@@ -41,6 +41,15 @@ func TestValidID(t *testing.T) {
 	}
 }
 
+func TestValidType(t *testing.T) {
+	for text, want := range map[string]bool{"Patient": true, "X": true, "": false, "patient": false, "Patient1": false, "Pa tient": false, "Ä": false,
+		strings.Repeat("A", 64): true, strings.Repeat("A", 65): false} {
+		if got := ValidType(text); got != want {
+			t.Errorf("ValidType(%q) = %v", text, got)
+		}
+	}
+}
+
 func TestHashIDNeverChanges(t *testing.T) {
 	if got, want := HashID("Patient", "urn:oid:1.2.3", "SYN-1"), "quvpnqrktvusrfmtc3rtfb3dxidc6c6y"; got != want {
 		t.Errorf("HashID = %s, want %s", got, want)

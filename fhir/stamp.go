@@ -68,7 +68,7 @@ func Parse(body []byte) (resourceType, id string, compact []byte, err error) {
 	if resourceType == "" {
 		return "", "", nil, Errorf(CodeStructure, "resourceType", "the resource does not say its resourceType")
 	}
-	if !typeName(resourceType) {
+	if !ValidType(resourceType) {
 		return "", "", nil, Errorf(CodeStructure, "resourceType", "the resourceType is not the name of a type").WithFix("send a name such as Observation")
 	}
 	v := jsontext.Value(bytes.Clone(body))
@@ -100,8 +100,9 @@ func position(body []byte, offset int64) string {
 	return fmt.Sprintf("line %d column %d", line, len(before)-bytes.LastIndexByte(before, '\n'))
 }
 
-// typeName reports whether s has the form of a resource type: it is written into JSON and URLs as it is.
-func typeName(s string) bool {
+// ValidType reports whether s has the form of a resource type: a capital letter, then at
+// most 63 letters. Whether there is such a type is another question.
+func ValidType(s string) bool {
 	if len(s) == 0 || len(s) > 64 || s[0] < 'A' || s[0] > 'Z' {
 		return false
 	}
@@ -117,9 +118,9 @@ func typeName(s string) bool {
 // the place where FHIR has them, whatever it said of them before. The rest stays byte for
 // byte and in its order. Stamping the same resource alike gives the same bytes, whether it
 // was stamped before or not. It is an error if compact is no JSON object, if its meta is
-// none, or if id or version cannot be an id. Names that occur twice are for Parse to refuse.
+// none, if a name occurs twice, or if id or version cannot be an id.
 func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Time) ([]byte, error) {
-	if !typeName(resourceType) || !ValidID(id) || !ValidID(version) {
+	if !ValidType(resourceType) || !ValidID(id) || !ValidID(version) {
 		return nil, errors.New("fhir: stamp: the type, the id or the version is not one")
 	}
 	out := make([]byte, 0, len(compact)+128)
@@ -133,21 +134,17 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	out = lastUpdated.UTC().AppendFormat(out, InstantFormat)
 	out = append(out, '"')
 
-	d := unchecked(compact)
-	metas := 0
+	d := jsontext.NewDecoder(bytes.NewBuffer(compact))
 	rest := make([]byte, 0, len(compact))
 	err := members(d, func(name string, quoted, raw []byte) error {
 		switch name {
 		case "resourceType", "id":
 			return nil
 		case "meta":
-			if metas++; metas > 1 {
-				return errors.New("meta occurs twice")
-			}
 			if raw[0] != '{' {
 				return errors.New("meta must be an object")
 			}
-			return members(unchecked(raw), func(name string, quoted, raw []byte) error {
+			return members(jsontext.NewDecoder(bytes.NewBuffer(raw)), func(name string, quoted, raw []byte) error {
 				switch name {
 				case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
 				default:
@@ -171,12 +168,6 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	out = append(out, '}')
 	out = append(out, rest...)
 	return append(out, '}'), nil
-}
-
-// unchecked reads JSON without looking for names that occur twice, which takes longer than
-// all the rest.
-func unchecked(json []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(json), jsontext.AllowDuplicateNames(true))
 }
 
 func appendMember(dst, quoted, raw []byte) []byte {
