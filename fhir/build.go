@@ -440,7 +440,7 @@ func BloodPressure(r Reading, p Pressures) *obpb.Observation {
 // http://hl7.org/fhir/R4/observation-vitalsigns.html
 func VitalSign(r Reading, profile string, allowed func(ucum string) bool) *obpb.Observation {
 	r.Category = "vital-signs"
-	fits := r.Quantity == nil && r.Absent != "" || r.Quantity != nil && allowed(r.Quantity.GetCode().GetValue())
+	fits := r.Quantity == nil && r.Absent != "" || r.Quantity != nil && allowed != nil && allowed(r.Quantity.GetCode().GetValue())
 	if profile != "" && fits && !r.Subject.Patient.IsZero() {
 		r.Profile = "http://hl7.org/fhir/StructureDefinition/" + profile
 	}
