@@ -303,7 +303,7 @@ func TestReadingsWithNothingElseToTellThemApartDifferByTheirTime(t *testing.T) {
 	if id(0) == id(1) {
 		t.Error("two readings at different times have one id")
 	}
-	if id(0) != id(0) {
+	if first, again := id(0), id(0); first != again {
 		t.Error("the same reading has two ids")
 	}
 }

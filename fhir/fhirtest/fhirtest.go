@@ -50,3 +50,12 @@ func Golden(t testing.TB, file string, got []byte) {
 		t.Errorf("%s differs (-want +got):\n%s", file, cmp.Diff(string(want), string(got)))
 	}
 }
+
+// Long skips a test that works on large data in one goroutine: the race detector makes
+// it take minutes and has nothing to find. CI runs such tests without it.
+func Long(t testing.TB) {
+	t.Helper()
+	if race || testing.Short() {
+		t.Skip("it takes minutes under the race detector, and is run without it")
+	}
+}

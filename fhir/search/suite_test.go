@@ -123,9 +123,7 @@ func suiteFinds(t *testing.T, s searchCases, pairs []Pair) []string {
 // CI. Its times carry offsets, and its totals take a date without one as UTC.
 func TestSyntheaTotals(t *testing.T) {
 	dir := filepath.Join(fhirtest.Shared(t), "suites", "synthea")
-	if testing.Short() {
-		t.Skip("it takes seconds to unpack")
-	}
+	fhirtest.Long(t)
 	resources := synthea(t, dir)
 	file, err := os.Open(filepath.Join(dir, "totals.tsv"))
 	if err != nil {
