@@ -1,0 +1,353 @@
+// Package embedded is the store that needs no server: a directory of files, kept by
+// Pebble. One process at a time may have it open.
+//
+// # Keys
+//
+// The first byte says what a key is for. Names (of types and parameters) end in a zero
+// byte, ids are the end of the key; text is escaped so that it ends where it ends; ^ marks
+// what is inverted so that the newest comes first.
+//
+//	c type id                            the current version, or the note that it is deleted
+//	h type id ^version                   an earlier version
+//	n type                               how many current resources there are
+//	u type ^lastUpdated id               current resources by time of change
+//	d type param span ^date id           current resources by date
+//	e type param text text span ^date id current resources by a token or a reference
+//	e type patient+param id text text span ^date id   the same, of one patient
+//	q type param span number id          current resources by a quantity
+//	j shelf id                           an entry of the journal
+//	m name                               about the store itself
+//
+// Every e key carries the date of the resource, so that a search for one token or one
+// reference finds the newest first without sorting. The date is search.SortDate, with
+// nanoseconds. Its span is 0 if all dates of the resource lie within a day of it, else
+// 1: a search by range looks one day further for the former and everywhere for the
+// latter. The value of a d or e key is the length of that interval where it is the only one.
+//
+// All keys of one write are one Pebble batch. The index keys only propose; whether a
+// resource matches is always for search.Query.Matches to say, or, for a count, for keys
+// that say all that Matches would look at.
+//
+// # What is durable
+//
+// Writes are grouped: whoever comes first commits for all who wait, with one fsync. A
+// search or a read sees the state after the last finished fsync, never one that a power
+// failure could take back.
+package embedded
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/kiln-health/kiln/store"
+)
+
+// Options of Open. Nil is all defaults.
+type Options struct {
+	// Now is the clock of lastUpdated. The default is time.Now.
+	Now func() time.Time
+	// FS is where the files are: vfs.NewMem() for tests. The default is the disk.
+	FS vfs.FS
+	// Logger is told of slow disks, failed compactions and the like: never of patient
+	// data. The default says nothing.
+	Logger *slog.Logger
+	// CacheBytes is how much memory holds blocks that were read, besides the 64 MiB for
+	// what was written last. The default is 64 MiB.
+	CacheBytes int64
+	// ReserveBytes must be free on the disk, or writes are refused before they fail half
+	// way. The default is 256 MiB.
+	ReserveBytes int64
+	// Fatal is called, from any goroutine, when the database can neither go on nor go
+	// back: its manifest could not be written. It must not return. What was
+	// acknowledged is safe and is there after a restart. The default panics.
+	Fatal func(error)
+}
+
+// Store is the embedded store. Its methods may be called from any number of goroutines.
+type Store struct {
+	dir     string
+	db      *pebble.DB
+	lock    *pebble.Lock
+	fs      vfs.FS
+	now     func() time.Time
+	log     *logger
+	reserve int64
+	stripes [stripeCount]chan struct{}
+
+	// mu is held for reading by every running call and for writing by Close.
+	mu     sync.RWMutex
+	closed bool
+
+	// turn is held by whoever commits.
+	turn   chan struct{}
+	queue  queue
+	broken atomic.Pointer[failure]
+	// wedged: Pebble panicked while it held a lock, and would not come back from Close.
+	wedged atomic.Bool
+
+	// limits are what tests make small.
+	limits limits
+
+	viewMu sync.Mutex
+	view   *view
+	counts map[string]int64 // current resources by type, as view has them; whoever has the turn writes
+	groups atomic.Int64
+	writes atomic.Int64
+}
+
+// limits of one call.
+type limits struct {
+	// pageBytes is where a page ends early: it is shorter than asked, and Next leads on.
+	pageBytes int
+	// tries, and triesEach for every resource of the page, are read in the order of the query
+	// before an index that is not selective gives all candidates in another order.
+	tries, triesEach int
+}
+
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Journal = (*Store)(nil)
+)
+
+// What the keys mean. A store with another format is not opened; with another index it
+// is indexed anew. Raise indexVersion when index keys or what search.Extract finds change.
+const (
+	format       = 1
+	indexVersion = 1
+)
+
+var (
+	formatKey = []byte{metaKey, 'f', 'o', 'r', 'm', 'a', 't'}
+	indexKey  = []byte{metaKey, 'i', 'n', 'd', 'e', 'x'}
+)
+
+// Open opens the store in dir, which is created if absent. It is an error if another
+// process has it open, if dir holds something else, or if a newer program wrote it.
+func Open(dir string, opt *Options) (*Store, error) {
+	s, err := open(dir, opt)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: open %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(dir string, opt *Options) (*Store, error) {
+	var o Options
+	if opt != nil {
+		o = *opt
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.ReserveBytes <= 0 {
+		o.ReserveBytes = 256 << 20
+	}
+	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the directory: %w", err)
+	}
+	if err := checkDirectory(dir, o.FS); err != nil {
+		return nil, err
+	}
+	lock, err := pebble.LockDirectory(dir, o.FS)
+	if err != nil {
+		return nil, fmt.Errorf("another process has the store open: stop it, or choose another directory (%w)", err)
+	}
+	s := &Store{
+		dir: dir, lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
+		log:    &logger{log: o.Logger, fatal: o.Fatal},
+		turn:   make(chan struct{}, 1),
+		counts: map[string]int64{},
+		limits: limits{pageBytes: 32 << 20, tries: 100, triesEach: 10},
+	}
+	for i := range s.stripes {
+		s.stripes[i] = make(chan struct{}, 1)
+	}
+	s.db, err = pebble.Open(dir, pebbleOptions(&o, lock, s.log))
+	if err == nil {
+		err = s.log.opened()
+		if err == nil {
+			err = s.begin()
+		}
+		if err != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// begin checks and completes what the store says about itself, and takes the first view.
+func (s *Store) begin() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	if err := s.checkIndex(); err != nil {
+		return err
+	}
+	if err := s.loadCounts(); err != nil {
+		return err
+	}
+	s.view = &view{snapshot: s.db.NewSnapshot(), users: 1}
+	return nil
+}
+
+func (s *Store) checkFormat() error {
+	value, err := s.value(formatKey)
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		// A crash while the store was made may leave an empty database; anything in it is not ours.
+		if empty, err := s.empty(); err != nil {
+			return err
+		} else if !empty {
+			return errors.New("the directory holds a database that is not a Kiln store: choose another directory")
+		}
+		return s.db.Set(formatKey, strconv.AppendInt(nil, format, 10), pebble.Sync)
+	}
+	switch n, err := strconv.Atoi(string(value)); {
+	case err != nil:
+		return errors.New("the directory holds a database that is not a Kiln store: choose another directory")
+	case n > format:
+		return fmt.Errorf("the store has format %d, and this program knows only up to %d: use the newer program that wrote it", n, format)
+	}
+	return nil
+}
+
+func (s *Store) empty() (bool, error) {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return false, err
+	}
+	found := it.First()
+	return !found, errors.Join(it.Error(), it.Close())
+}
+
+// value is a copy of the value of a key, nil if there is none.
+func (s *Store) value(key []byte) ([]byte, error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	value = bytes.Clone(value)
+	return value, closer.Close()
+}
+
+// checkDirectory refuses a directory that holds anything but a database, so that a
+// mistyped path does not scatter files among others.
+func checkDirectory(dir string, fs vfs.FS) error {
+	desc, err := pebble.Peek(dir, fs)
+	if err != nil {
+		return err
+	}
+	if desc.Exists {
+		return nil
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !leftover(name) {
+			return errors.New("the directory is not empty and holds no store: choose another directory")
+		}
+	}
+	return nil
+}
+
+// leftover reports whether a file may be left by a store that was about to be made, or
+// by the file system.
+func leftover(name string) bool {
+	switch {
+	case name == "LOCK", name == "lost+found":
+	case strings.HasPrefix(name, "marker."), strings.HasPrefix(name, "MANIFEST-"), strings.HasPrefix(name, "OPTIONS-"):
+	case strings.HasSuffix(name, ".log"), strings.HasSuffix(name, ".dbtmp"):
+	default:
+		return false
+	}
+	return true
+}
+
+// memTableBytes is how much is written before it becomes a file. There may be two of them.
+const memTableBytes = 32 << 20
+
+func pebbleOptions(o *Options, lock *pebble.Lock, log *logger) *pebble.Options {
+	// Keys hold identifiers of patients: errors must not print them. The name stays, it
+	// is part of the files.
+	comparer := *pebble.DefaultComparer
+	comparer.FormatKey = hideKey
+	p := &pebble.Options{
+		FS:                         o.FS,
+		Lock:                       lock,
+		Comparer:                   &comparer,
+		Logger:                     log,
+		EventListener:              log.events(),
+		CacheSize:                  o.CacheBytes + 2*memTableBytes, // Pebble takes memtables out of it
+		FormatMajorVersion:         pebble.FormatTableFormatV6,
+		MemTableSize:               memTableBytes,
+		L0CompactionThreshold:      4,
+		L0StopWritesThreshold:      1000,
+		LBaseMaxBytes:              64 << 20,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+	}
+	for i := range p.Levels {
+		// A fresh id is looked for once before it is written: the filter says no without reading.
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		p.Levels[i].BlockSize = 16 << 10
+	}
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	return p
+}
+
+// enter is called at the beginning of every call, leave at its end.
+func (s *Store) enter() error {
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.mu.RUnlock() }
+
+// Close waits for running calls and releases the directory. A second Close does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.wedged.Load() {
+		return fmt.Errorf("embedded: close: the database stopped before and holds the directory until the process ends: %w", s.failed())
+	}
+	err := s.view.snapshot.Close()
+	err = errors.Join(err, s.db.Close(), s.lock.Close())
+	if err != nil {
+		return fmt.Errorf("embedded: close: %w", err)
+	}
+	return nil
+}

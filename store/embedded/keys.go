@@ -1,0 +1,186 @@
+package embedded
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/apd/v3"
+)
+
+// The first byte of every key. The package comment has the whole table.
+const (
+	metaKey     = 'm'
+	currentKey  = 'c'
+	earlierKey  = 'h'
+	countKey    = 'n'
+	dateKey     = 'd'
+	equalKey    = 'e'
+	quantityKey = 'q'
+	updatedKey  = 'u'
+	journalKey  = 'j'
+)
+
+// The kinds of index keys: everything that is derived from the current versions.
+var indexKinds = []byte{countKey, dateKey, equalKey, quantityKey, updatedKey}
+
+// A resource stands in one of two places of an index that ends in a date or a number:
+// the short ones lie within shortSpan of their low edge, so that a range finds them
+// without looking far; the long ones may reach anywhere.
+const (
+	short = 0
+	long  = 1
+)
+
+// shortSpan makes a date without a time of day short.
+const shortSpan = 24 * time.Hour
+
+const (
+	dateLen    = 9 // bytes of a date in a key
+	updatedLen = 8 // bytes of lastUpdated in a key
+	floatLen   = 8 // bytes of a number in a key
+
+	// maxTerm is how much of a value an index key holds. What is longer is cut and
+	// told apart by its hash; the resource decides in the end.
+	maxTerm = 128
+)
+
+// appendName appends a resource type, a parameter or a shelf of keys: never a zero byte in it.
+func appendName(dst []byte, name string) []byte {
+	return append(append(dst, name...), 0)
+}
+
+// appendText appends any string so that the order of keys is the order of strings and
+// no string is the beginning of another.
+func appendText(dst []byte, s string) []byte {
+	for {
+		i := strings.IndexByte(s, 0)
+		if i < 0 {
+			break
+		}
+		dst = append(append(dst, s[:i]...), 0, 0xff)
+		s = s[i+1:]
+	}
+	return append(append(dst, s...), 0, 1)
+}
+
+// cutText reads what appendText wrote and returns what follows it.
+func cutText(src []byte) (s string, rest []byte, ok bool) {
+	var b []byte
+	for {
+		i := bytes.IndexByte(src, 0)
+		if i < 0 || i+1 >= len(src) {
+			return "", nil, false
+		}
+		b = append(b, src[:i]...)
+		switch src[i+1] {
+		case 1:
+			return string(b), src[i+2:], true
+		case 0xff:
+			b, src = append(b, 0), src[i+2:]
+		default:
+			return "", nil, false
+		}
+	}
+}
+
+// appendTerm appends a value that is only ever compared for equality.
+func appendTerm(dst []byte, s string) []byte {
+	if len(s) > maxTerm {
+		sum := sha256.Sum256([]byte(s))
+		s = s[:maxTerm-len(sum)] + string(sum[:])
+	}
+	return appendText(dst, s)
+}
+
+// year1 is the seconds from the zero time to 1970.
+const year1 = 62135596800
+
+// appendDate appends a time so that the newest comes first. The zero time, which is no
+// date, comes last.
+func appendDate(dst []byte, t time.Time) []byte {
+	seconds := uint64(max(0, t.Unix()+year1))
+	var b [12]byte
+	binary.BigEndian.PutUint64(b[:], ^seconds)
+	binary.BigEndian.PutUint32(b[8:], ^uint32(t.Nanosecond()))
+	return append(dst, b[12-dateLen:]...)
+}
+
+// dateOf reads what appendDate wrote.
+func dateOf(src []byte) time.Time {
+	var b [12]byte
+	for i := range b[:12-dateLen] {
+		b[i] = 0xff
+	}
+	copy(b[12-dateLen:], src[:dateLen])
+	seconds, nanos := ^binary.BigEndian.Uint64(b[:]), ^binary.BigEndian.Uint32(b[8:])
+	return time.Unix(int64(seconds)-year1, int64(nanos)).UTC()
+}
+
+// appendUpdated appends a time in milliseconds so that the newest comes first.
+func appendUpdated(dst []byte, t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(dst, ^(uint64(t.UnixMilli()) ^ 1<<63))
+}
+
+func updatedOf(src []byte) time.Time {
+	return time.UnixMilli(int64(^binary.BigEndian.Uint64(src) ^ 1<<63)).UTC()
+}
+
+// appendFloat appends a number so that the smallest comes first.
+func appendFloat(dst []byte, f float64) []byte {
+	bits := math.Float64bits(f)
+	if bits>>63 == 1 {
+		bits = ^bits
+	} else {
+		bits |= 1 << 63
+	}
+	return binary.BigEndian.AppendUint64(dst, bits)
+}
+
+// below and above are the nearest float64 that are certainly not more and not less than d.
+func below(d *apd.Decimal) float64 { return math.Nextafter(float(d), math.Inf(-1)) }
+func above(d *apd.Decimal) float64 { return math.Nextafter(float(d), math.Inf(1)) }
+
+// float is d, or infinite where float64 ends.
+func float(d *apd.Decimal) float64 {
+	f, _ := d.Float64() // an error tells that f is infinite
+	if math.IsNaN(f) {
+		return 0
+	}
+	return f
+}
+
+// after is the first key that does not begin with prefix.
+func after(prefix []byte) []byte {
+	next := bytes.Clone(prefix)
+	for i := len(next) - 1; i >= 0; i-- {
+		next[i]++
+		if next[i] != 0 {
+			return next[:i+1]
+		}
+	}
+	return nil
+}
+
+func currentPrefix(resourceType string) []byte {
+	return appendName([]byte{currentKey}, resourceType)
+}
+
+func appendCurrent(dst []byte, resourceType, id string) []byte {
+	return append(appendName(append(dst, currentKey), resourceType), id...)
+}
+
+func appendEarlierPrefix(dst []byte, resourceType, id string) []byte {
+	return appendName(appendName(append(dst, earlierKey), resourceType), id)
+}
+
+func appendEarlier(dst []byte, resourceType, id string, version uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendEarlierPrefix(dst, resourceType, id), ^version)
+}
+
+func countOf(resourceType string) []byte { return append([]byte{countKey}, resourceType...) }
+
+func journalPrefix(shelf string) []byte { return appendText([]byte{journalKey}, shelf) }

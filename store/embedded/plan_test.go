@@ -1,0 +1,178 @@
+package embedded
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
+)
+
+func parseQuery(t testing.TB, text string) search.Query {
+	t.Helper()
+	of, raw, _ := strings.Cut(text, "?")
+	pairs, err := search.Pairs(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, _, err := search.Parse(of, pairs, search.Options{Handling: search.Strict})
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return q
+}
+
+// Each query is answered from the index that its author would expect.
+func TestPlans(t *testing.T) {
+	s := memory(t)
+	for i := range 12 {
+		if _, err := s.Write(t.Context(), sample(i, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := s.look()
+	defer s.letGo(v)
+	names := map[rank]string{rankID: "ids", rankIdentifier: "identifier", rankPatientCode: "patient+code", rankReference: "reference",
+		rankPatientCategory: "patient+category", rankPatient: "patient", rankCode: "code", rankRange: "range", rankCommon: "common", rankQuantity: "quantity", rankAll: "all"}
+	orders := map[order]string{unordered: "unordered", byDate: "date", byUpdated: "updated", byID: "id"}
+	for query, want := range map[string]string{
+		"Observation?_id=a,b&patient=p1":                                              "ids by id",
+		"Observation?identifier=1&patient=p1":                                         "identifier by date",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&_sort=-date":               "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&date=ge2026&_sort=-date":   "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=c&_sort=date":                                    "patient+code by date, as asked, backwards, all decided",
+		"Observation?subject=Patient/p1&code=c&_sort=-date":                           "patient+code by date, as asked",
+		"Observation?patient=p1&category=k1&status=final&_sort=-date":                 "patient+category by date, as asked",
+		"Observation?patient=p1&category=k1&_lastUpdated=gt2026-01-01&_sort=-date":    "patient+category by date, as asked",
+		"Observation?patient=p1&code=c&category=k1&_sort=-date":                       "patient+code by date, as asked",
+		"Observation?patient=p1&date=2026":                                            "patient by date, all decided",
+		"Observation?patient=p1,p2&code=c,d,http://loinc.org%7Cc1&_sort=-date":        "patient+code by date, as asked, all decided",
+		"Observation?patient:missing=false&code=c&_sort=-date":                        "code by date, as asked",
+		"Observation?device=Device/d1&code=c&_sort=-date":                             "reference by date, as asked",
+		"Observation?subject=p1":                                                      "patient by date",
+		"Observation?subject:identifier=urn:x%7C1":                                    "identifier by date, all decided",
+		"Observation?combo-code=c":                                                    "code by date",
+		"Observation?status=final&date=ge2026-01-01&_sort=-date":                      "range by date, as asked",
+		"Observation?date=ge2026-01-01&_sort=-date":                                   "range by date, as asked, all decided",
+		"Observation?date=ge2026-01-01":                                               "range by date, all decided",
+		"Observation?_lastUpdated=ge2026-01-01&_sort=-_lastUpdated":                   "range by updated, as asked",
+		"Observation?category=k1&_sort=-date":                                         "common by date, as asked, all decided",
+		"Observation?value-quantity=gt5":                                              "quantity by unordered",
+		"Observation?code:not=c&_sort=-date":                                          "all by date, as asked",
+		"Observation?code=http://loinc.org%7C&_sort=_lastUpdated":                     "all by updated, as asked, backwards",
+		"Observation?date=ne2026&_sort=-_id":                                          "all by id, as asked, backwards",
+		"Observation?_sort=date":                                                      "all by date, as asked, backwards, all decided",
+		"Patient?identifier=urn:mrn%7C1":                                              "identifier by id, as asked, all decided",
+		"Patient?birthdate=lt1960":                                                    "range by unordered",
+		"Patient?gender=male&_sort=-_id":                                              "common by id, as asked, backwards, all decided",
+		"Device?patient=p1":                                                           "patient by id, as asked, all decided",
+		"Observation?patient=" + strings.Repeat("p1,", 150) + "p2&code=c&_sort=-date": "patient+code by date, as asked, all decided",
+		"Observation?code=" + numbered("c", 200) + "&patient=" + numbered("p", 200):   "patient by date",
+	} {
+		q := parseQuery(t, query)
+		best, inOrder, err := newPlanner(v, q).best()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := names[best.rank] + " by " + orders[best.order]
+		if best.inOrderOf(q) && best.ids == nil {
+			got += ", as asked"
+		}
+		if best.backwards {
+			got += ", backwards"
+		}
+		if test := newTester(v, q, best); best.dated && len(test.rest.Where) == 0 {
+			got += ", all decided"
+		}
+		if got != want {
+			t.Errorf("%.100s:\n\tgot  %s\n\twant %s", query, got, want)
+		}
+		if best.inOrderOf(q) && inOrder != nil {
+			t.Errorf("%s: there is a second plan in order", query)
+		}
+	}
+}
+
+func numbered(prefix string, n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprint(prefix, i))
+	}
+	return strings.Join(all, ",")
+}
+
+// A page in the order of an index is read from its beginning, however much follows.
+func TestAPageReadsNotMuchMoreThanItHas(t *testing.T) {
+	s := memory(t)
+	var changes []store.Change
+	for i := range 3000 {
+		c := reading(i)
+		changes = append(changes, c)
+	}
+	if _, err := s.Write(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	v := s.look()
+	defer s.letGo(v)
+	for _, query := range []string{
+		"Observation?_sort=-date", "Observation?_sort=date", "Observation?", "Observation?_sort=-_lastUpdated",
+		"Observation?category=vital-signs&_sort=-date", "Observation?category=vital-signs", "Observation?status=final&_sort=_lastUpdated",
+		"Observation?date=ge2026-01-01T00:10:00Z&_sort=date", "Observation?device=Device/monitor-03&_sort=date",
+	} {
+		q := parseQuery(t, query+"&_count=10")
+		for range 3 {
+			best, inOrder, err := newPlanner(v, q).best()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if inOrder != nil {
+				best = *inOrder
+			}
+			top := &top{q: q, limit: s.limits.pageBytes}
+			done, err := v.run(t.Context(), q, best, top, 10*3)
+			if err != nil || !done || len(top.items) != 10 {
+				t.Errorf("%s: more than 30 resources are read for a page of %d, %v", query, len(top.items), err)
+				break
+			}
+			q.After = top.page(store.Page{}).Next
+		}
+	}
+}
+
+func TestAQueryOfAnUnknownTypeIsAnError(t *testing.T) {
+	s := memory(t)
+	if _, err := s.Search(t.Context(), search.Query{Type: "Basic", Count: 1}); err == nil {
+		t.Error("it was answered")
+	}
+	// It is kept all the same.
+	if _, err := s.Write(t.Context(), store.Change{Key: fhir.Key{Type: "Basic", ID: "a"}, JSON: []byte(`{"resourceType":"Basic"}`)}); err != nil {
+		t.Error(err)
+	}
+	if err := verify(s); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStats(t *testing.T) {
+	s := openIn(t, storeDir(t), nil)
+	for i := range 12 {
+		if _, err := s.Write(t.Context(), sample(i, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := s.Stats()
+	if got.Resources["Observation"] != 11 || got.Writes != 11 || got.Groups != 11 || got.DiskBytes <= 0 || got.FreeBytes <= 0 || got.MemTableBytes <= 0 {
+		t.Errorf("got %+v", got)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Stats(); got.Resources != nil || got.DiskBytes != 0 {
+		t.Errorf("got %+v of a closed store", got)
+	}
+}

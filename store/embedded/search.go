@@ -1,0 +1,359 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
+)
+
+var errIndex = errors.New("a key of the index is damaged: restore the store from a backup")
+
+// Search gives one page. It sees one state of the store, whatever is written meanwhile.
+// A page whose resources have more than 32 MiB is shorter than asked for.
+func (s *Store) Search(ctx context.Context, q search.Query) (store.Page, error) {
+	if err := s.enter(); err != nil {
+		return store.Page{}, err
+	}
+	defer s.leave()
+	page, err := s.search(ctx, q)
+	if err != nil {
+		return store.Page{}, fmt.Errorf("embedded: search of %s: %w", q.Type, err)
+	}
+	return page, nil
+}
+
+func (s *Store) search(ctx context.Context, q search.Query) (store.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Page{}, err
+	}
+	if search.Params(q.Type) == nil {
+		return store.Page{}, errors.New("resources of this type are not searched")
+	}
+	if len(q.Sort) == 0 {
+		q.Sort = []search.Sort{{Param: "_id"}}
+	}
+	q.Count = min(q.Count, search.MaxCount)
+
+	v := s.look()
+	defer s.letGo(v)
+	best, inOrder, err := newPlanner(v, q).best()
+	if err != nil {
+		return store.Page{}, err
+	}
+	page := store.Page{Total: -1}
+	if q.Total == search.TotalAccurate || q.Total == search.TotalEstimate || q.Count <= 0 {
+		if page.Total, err = v.count(ctx, q, best); err != nil {
+			return store.Page{}, err
+		}
+	}
+	if q.Count <= 0 {
+		return page, nil
+	}
+	top := &top{q: q, limit: s.limits.pageBytes}
+	if inOrder != nil && !best.rank.selective() {
+		// The index gives many in the wrong order. Most likely the page is full soon in the right one.
+		full, err := v.run(ctx, q, *inOrder, top, s.limits.tries+s.limits.triesEach*q.Count)
+		if err != nil {
+			return store.Page{}, err
+		}
+		if full {
+			return top.page(page), nil
+		}
+		top.items, top.bytes, top.end = nil, 0, nil
+	}
+	if _, err := v.run(ctx, q, best, top, -1); err != nil {
+		return store.Page{}, err
+	}
+	return top.page(page), nil
+}
+
+// run fills top from a plan. It reports false if more than limit resources had to be
+// read before the page was known; a negative limit is none.
+func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit int) (done bool, err error) {
+	w, err := v.walk(p)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	t := newTester(v, q, p)
+	defer func() { err = errors.Join(err, t.reader.close()) }()
+	for steps := 0; w.next(); steps++ {
+		if steps%64 == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		at := w.place()
+		if top.closed(at, p) {
+			break
+		}
+		if t.placed && !top.wants(at) {
+			continue
+		}
+		possible, sure := t.byKey(w)
+		if !possible {
+			continue
+		}
+		if limit == 0 {
+			return false, nil
+		}
+		limit--
+		found, item, err := t.read(w, at, sure)
+		if err != nil {
+			return false, err
+		}
+		if found && top.wants(item.at) {
+			item.record = *item.clone()
+			top.add(item)
+		}
+	}
+	return true, w.err()
+}
+
+// count is the number of all matches.
+func (v *view) count(ctx context.Context, q search.Query, p plan) (int, error) {
+	if len(q.Where) == 0 {
+		return v.countAll(q.Type)
+	}
+	if !p.once {
+		all := planner{q: q}
+		all.q.Sort, all.q.After = []search.Sort{{Param: "_id"}}, nil
+		p = all.ordered()
+	} else if q.After != nil {
+		// The plan begins where the page begins; the total does not.
+		var err error
+		q.After = nil
+		if p, _, err = newPlanner(v, q).best(); err != nil {
+			return 0, err
+		}
+	}
+	w, err := v.walk(p)
+	if err != nil {
+		return 0, err
+	}
+	t := newTester(v, q, p)
+	n, err := t.count(ctx, w)
+	return n, errors.Join(err, w.close(), t.reader.close())
+}
+
+func (v *view) countAll(resourceType string) (int, error) {
+	value, closer, err := v.snapshot.Get(countOf(resourceType))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, size := binary.Uvarint(value)
+	if size <= 0 {
+		return 0, errors.Join(errIndex, closer.Close())
+	}
+	return int(n), closer.Close()
+}
+
+// tester finds out whether a candidate matches, with as little reading as its key allows.
+type tester struct {
+	q    search.Query
+	plan plan
+	// placed: the key tells the whole place of a candidate in the order of q.
+	placed bool
+	// dates are the clauses that the value of a key may answer, rest those that only the
+	// resource answers.
+	dates, rest search.Query
+	// allTerms and restTerms: the terms of the resource are needed for q, and for rest.
+	allTerms, restTerms bool
+
+	reader reader
+}
+
+func newTester(v *view, q search.Query, p plan) *tester {
+	t := &tester{q: q, plan: p, placed: true, reader: reader{view: v}}
+	for _, s := range q.Sort {
+		switch s.Param {
+		case sortDate:
+			t.placed = t.placed && p.dated
+			t.allTerms = t.allTerms || !p.dated
+		case "_lastUpdated":
+			t.placed = t.placed && p.order == byUpdated
+		}
+	}
+	t.dates, t.rest = search.Query{Type: q.Type}, search.Query{Type: q.Type}
+	for i, c := range q.Where {
+		terms := c.Param.Name != "_id" && c.Param.Name != "_lastUpdated"
+		t.allTerms = t.allTerms || terms
+		switch {
+		case slices.Contains(p.decided, i):
+		case p.dated && c.Param.Name == sortDate:
+			t.dates.Where = append(t.dates.Where, c)
+		default:
+			t.rest.Where = append(t.rest.Where, c)
+			t.restTerms = t.restTerms || terms
+		}
+	}
+	return t
+}
+
+// byKey tests what the key at hand tells. sure: there is nothing more to say about all
+// clauses but the rest.
+func (t *tester) byKey(w *walk) (possible, sure bool) {
+	if !t.plan.dated || len(w.value) == 0 {
+		return true, false
+	}
+	if len(t.dates.Where) == 0 {
+		return true, true
+	}
+	at := w.place()
+	dates, known := readDates(at.Date, w.value)
+	if !known {
+		return true, false
+	}
+	return t.dates.Matches(fhir.Key{Type: t.q.Type, ID: at.ID}, time.Time{}, &search.Terms{Dates: dates}), true
+}
+
+// holds reports whether the candidate that w is at matches.
+func (t *tester) holds(w *walk) (bool, error) {
+	possible, sure := t.byKey(w)
+	if !possible {
+		return false, nil
+	}
+	if sure && len(t.rest.Where) == 0 {
+		return true, nil
+	}
+	found, _, err := t.read(w, w.place(), sure)
+	return found, err
+}
+
+// count is how many of the candidates match.
+func (t *tester) count(ctx context.Context, w *walk) (int, error) {
+	n := 0
+	for steps := 0; w.next(); steps++ {
+		if steps%64 == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		found, err := t.holds(w)
+		if err != nil {
+			return 0, err
+		}
+		if found {
+			n++
+		}
+	}
+	return n, w.err()
+}
+
+// read reads the candidate that w is at and tests the rest, or everything if its key was
+// not sure. The JSON is valid until the next one is read.
+func (t *tester) read(w *walk, at search.Cursor, sure bool) (bool, item, error) {
+	r, err := t.record(w, at)
+	if err != nil || r.version == 0 || r.deleted {
+		return false, item{}, err
+	}
+	q, needed := &t.q, t.allTerms
+	if sure {
+		q, needed = &t.rest, t.restTerms
+	}
+	var terms search.Terms
+	if needed {
+		if terms, err = search.Extract(t.q.Type, r.json); err != nil {
+			return false, item{}, err
+		}
+	}
+	key := fhir.Key{Type: t.q.Type, ID: at.ID}
+	if !q.Matches(key, r.at(), &terms) {
+		return false, item{}, nil
+	}
+	if t.plan.dated {
+		terms = search.Terms{Dates: []search.Date{{Param: sortDate, Low: at.Date}}}
+	}
+	return true, item{at: t.q.SortKeys(key, r.at(), &terms), record: r}, nil
+}
+
+// record is the current version of a candidate.
+func (t *tester) record(w *walk, at search.Cursor) (record, error) {
+	if t.plan.records {
+		return readRecord(w.value)
+	}
+	r, _, err := t.reader.current(t.q.Type, at.ID)
+	return r, err
+}
+
+// item is a match.
+type item struct {
+	at search.Cursor
+	record
+}
+
+// top keeps the first matches in the order of a query: never more than a page.
+type top struct {
+	q     search.Query
+	items []item // in order
+	bytes int
+	limit int // bytes of all items
+	// end is the first place that is known to be on a later page.
+	end *search.Cursor
+}
+
+// wants reports whether a match at that place would be on the page.
+func (t *top) wants(at search.Cursor) bool {
+	if t.q.After != nil && t.q.Compare(at, *t.q.After) <= 0 {
+		return false
+	}
+	return t.end == nil || t.q.Compare(at, *t.end) < 0
+}
+
+// closed reports whether nothing that a plan gives from that place on can be on the page.
+func (t *top) closed(at search.Cursor, p plan) bool {
+	if t.end == nil || !p.inOrderOf(t.q) {
+		return false
+	}
+	if p.exactlyOrderOf(t.q) {
+		return t.q.Compare(at, *t.end) >= 0
+	}
+	n := 0
+	switch t.q.Sort[0].Param {
+	case sortDate:
+		n = at.Date.Compare(t.end.Date)
+	case "_lastUpdated":
+		n = at.LastUpdated.Compare(t.end.LastUpdated)
+	}
+	if t.q.Sort[0].Descending {
+		n = -n
+	}
+	return n > 0
+}
+
+// add puts a match in its place. Those that have none any more are gone.
+func (t *top) add(it item) {
+	i := sort.Search(len(t.items), func(i int) bool { return t.q.Compare(t.items[i].at, it.at) >= 0 })
+	if i < len(t.items) && t.items[i].at.ID == it.at.ID {
+		return
+	}
+	t.items = slices.Insert(t.items, i, it)
+	t.bytes += len(it.json)
+	for n := len(t.items); n > t.q.Count || n > 1 && t.bytes > t.limit; n-- {
+		last := t.items[n-1]
+		t.bytes -= len(last.json)
+		t.items = slices.Delete(t.items, n-1, n)
+		t.end = &last.at
+	}
+}
+
+func (t *top) page(page store.Page) store.Page {
+	for i := range t.items {
+		it := &t.items[i]
+		page.Resources = append(page.Resources, it.resource(t.q.Type, it.at.ID))
+	}
+	if n := len(t.items); t.end != nil && n > 0 {
+		at := t.items[n-1].at
+		page.Next = &at
+	}
+	return page
+}

@@ -1,0 +1,301 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
+)
+
+// stripeCount is the number of locks that all resources share.
+const stripeCount = 1024
+
+// maxWrite is how many bytes one write has at most. Pebble cannot hold 4 GiB.
+const maxWrite = 1 << 30
+
+var stripeSeed = maphash.MakeSeed()
+
+// Write applies all changes or none. The changes of one call share lastUpdated, unless
+// the clock is behind the version that is replaced: that time is kept then.
+func (s *Store) Write(ctx context.Context, changes ...store.Change) ([]store.Result, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	results, err := s.apply(ctx, changes)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: write: %w", err)
+	}
+	return results, nil
+}
+
+func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := checkChanges(changes); err != nil {
+		return nil, err
+	}
+	unlock, err := s.lockAll(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	v := s.look()
+	defer s.letGo(v)
+	e := &edit{
+		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
+	}
+	defer e.write.batch.Close()
+	e.write.counts = map[string]int64{}
+	results, err := e.changes(ctx, changes)
+	if err := errors.Join(err, e.reader.close()); err != nil {
+		return nil, err
+	}
+	if e.write.batch.Empty() {
+		return results, nil
+	}
+	if err := s.commit(ctx, e.write); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// checkChanges refuses what no store could apply.
+func checkChanges(changes []store.Change) error {
+	seen := make(map[fhir.Key]bool, len(changes))
+	for i := range changes {
+		c := &changes[i]
+		if !validType(c.Type) {
+			return fmt.Errorf("change %d: the resource type is not the name of a type", i)
+		}
+		if !fhir.ValidID(c.ID) {
+			return fmt.Errorf("change %d: the id is not 1 to 64 of A-Z a-z 0-9 - and .", i)
+		}
+		key := fhir.Key{Type: c.Type, ID: c.ID}
+		if seen[key] {
+			return fmt.Errorf("change %d: a %s is changed twice in one write: send one change for each resource", i, c.Type)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// lockAll takes the locks of all changed resources, in an order that all writers share.
+func (s *Store) lockAll(ctx context.Context, changes []store.Change) (unlock func(), err error) {
+	stripes := make([]int, 0, min(len(changes), 2*stripeCount))
+	for i := range changes {
+		if len(stripes) == 2*stripeCount {
+			slices.Sort(stripes)
+			stripes = slices.Compact(stripes)
+		}
+		stripes = append(stripes, stripe(changes[i].Key))
+	}
+	slices.Sort(stripes)
+	stripes = slices.Compact(stripes)
+
+	held := 0
+	unlock = func() {
+		for _, i := range stripes[:held] {
+			<-s.stripes[i]
+		}
+	}
+	for _, i := range stripes {
+		select {
+		case s.stripes[i] <- struct{}{}:
+			held++
+		case <-ctx.Done():
+			unlock()
+			return nil, ctx.Err()
+		}
+	}
+	return unlock, nil
+}
+
+func stripe(key fhir.Key) int {
+	return int(maphash.String(stripeSeed, key.Type+"/"+key.ID) % stripeCount)
+}
+
+// edit is a write as it is put together. All its resources are locked.
+type edit struct {
+	reader reader
+	now    time.Time
+	write  *write
+	index  indexer
+	key    []byte
+	buf    []byte
+}
+
+func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Result, error) {
+	results := make([]store.Result, len(changes))
+	for i := range changes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var err error
+		if results[i], err = e.change(&changes[i]); err != nil {
+			return nil, err
+		}
+		if e.write.batch.Len() > maxWrite {
+			return nil, fmt.Errorf("the write has more than %d MiB, indexes included: split it", maxWrite>>20)
+		}
+	}
+	return results, nil
+}
+
+// change puts one change into the batch and tells its result.
+func (e *edit) change(c *store.Change) (store.Result, error) {
+	old, found, err := e.reader.current(c.Type, c.ID)
+	if err != nil {
+		return store.Result{}, err
+	}
+	key := fhir.Key{Type: c.Type, ID: c.ID}
+	current := ""
+	if found && !old.deleted {
+		current = strconv.FormatUint(old.version, 10)
+	}
+	if c.If.Version != "" && c.If.Version != current || c.If.Absent && current != "" {
+		return store.Result{}, &store.ConflictError{Key: key, If: c.If, Current: current}
+	}
+	if c.Delete {
+		return e.delete(key, old, current != "", found)
+	}
+	if err := checkType(c); err != nil {
+		return store.Result{}, err
+	}
+	if current != "" {
+		same, err := fhir.Stamp(c.JSON, c.Type, c.ID, current, old.at())
+		if err != nil {
+			return store.Result{}, fmt.Errorf("%s: %w", c.Type, err)
+		}
+		if bytes.Equal(same, old.json) {
+			return store.Result{Resource: old.clone().resource(c.Type, c.ID), Unchanged: true}, nil
+		}
+	}
+	next := e.next(old)
+	next.json, err = fhir.Stamp(c.JSON, c.Type, c.ID, strconv.FormatUint(next.version, 10), next.at())
+	if err != nil {
+		return store.Result{}, fmt.Errorf("%s: %w", c.Type, err)
+	}
+	if err := e.replace(key, old, found, next); err != nil {
+		return store.Result{}, err
+	}
+	return store.Result{Resource: next.resource(c.Type, c.ID), Created: current == ""}, nil
+}
+
+// delete makes a version that is nothing but the note. What is not there stays as it is.
+func (e *edit) delete(key fhir.Key, old record, present, found bool) (store.Result, error) {
+	switch {
+	case !found:
+		return store.Result{Resource: fhir.Resource{Key: key, Deleted: true}, Unchanged: true}, nil
+	case !present:
+		return store.Result{Resource: old.resource(key.Type, key.ID), Unchanged: true}, nil
+	}
+	next := e.next(old)
+	next.deleted = true
+	if err := e.replace(key, old, found, next); err != nil {
+		return store.Result{}, err
+	}
+	return store.Result{Resource: next.resource(key.Type, key.ID)}, nil
+}
+
+// next is the version that follows old. Time does not run backwards within a resource.
+func (e *edit) next(old record) record {
+	return record{version: old.version + 1, lastUpdated: max(e.now.UnixMilli(), old.lastUpdated)}
+}
+
+// replace writes the version next, its index, and what becomes of the old version.
+func (e *edit) replace(key fhir.Key, old record, found bool, next record) error {
+	batch := e.write.batch
+	e.index.resourceType, e.index.id = key.Type, key.ID
+	if found {
+		e.buf = old.append(e.buf[:0])
+		e.key = appendEarlier(e.key[:0], key.Type, key.ID, old.version)
+		if err := batch.Set(e.key, e.buf, nil); err != nil {
+			return err
+		}
+	}
+	if found && !old.deleted {
+		e.write.counts[key.Type]--
+	}
+	e.buf = next.append(e.buf[:0])
+	e.key = appendCurrent(e.key[:0], key.Type, key.ID)
+	if err := batch.Set(e.key, e.buf, nil); err != nil {
+		return err
+	}
+	if !next.deleted {
+		e.write.counts[key.Type]++
+	}
+	return e.reindex(old, next)
+}
+
+// reindex deletes the index keys that only the old version has, and sets those that it
+// does not have. A version that is deleted, or never was, has none.
+func (e *edit) reindex(old, next record) error {
+	var before map[string]string
+	if old.version > 0 {
+		before = map[string]string{}
+		err := e.indexKeys(old, func(key, value []byte) error {
+			before[string(key)] = string(value)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := e.indexKeys(next, func(key, value []byte) error {
+		is, ok := before[string(key)]
+		delete(before, string(key))
+		if ok && is == string(value) {
+			return nil
+		}
+		return e.write.batch.Set(key, value, nil)
+	})
+	if err != nil {
+		return err
+	}
+	for key := range before {
+		if err := e.write.batch.Delete([]byte(key), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *edit) indexKeys(r record, emit func(key, value []byte) error) error {
+	if r.deleted {
+		return nil
+	}
+	terms, err := search.Extract(e.index.resourceType, r.json)
+	if err != nil {
+		return err
+	}
+	e.index.emit = emit
+	return e.index.each(r.at(), &terms)
+}
+
+// checkType refuses a resource that says it is of another type: stamped, it would be of
+// the wrong one.
+func checkType(c *store.Change) error {
+	const begin = `{"resourceType":"`
+	if rest, ok := bytes.CutPrefix(c.JSON, []byte(begin)); ok && bytes.HasPrefix(rest, []byte(c.Type+`"`)) {
+		return nil
+	}
+	of, _, _, err := fhir.Parse(c.JSON)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Type, err)
+	}
+	if of != c.Type {
+		return errors.New("the resource is not of the type that the change names")
+	}
+	return nil
+}
