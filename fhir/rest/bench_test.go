@@ -1,0 +1,39 @@
+package rest_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/kiln-health/kiln/fhir/rest"
+)
+
+func benchmark(b *testing.B, a *api, target string) {
+	b.ReportAllocs()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		if w.Code != 200 {
+			b.Fatalf("%d: %s", w.Code, w.Body)
+		}
+	}
+}
+
+func benchAPI(b *testing.B, n int) *api {
+	a := newAPI(b, rest.Options{Now: time.Now, Observe: func(string, string, int, time.Duration) {}})
+	for i := range n {
+		id := fmt.Sprintf("o%04d", i)
+		at := noon.Add(time.Duration(i) * time.Minute).Format(time.RFC3339)
+		a.do(b, "PUT", "/fhir/Observation/"+id, heartRate(id, "Patient/p1", at, "72.50"), "Prefer: return=minimal")
+	}
+	return a
+}
+
+func BenchmarkRead(b *testing.B) { benchmark(b, benchAPI(b, 10), "/fhir/Observation/o0001") }
+
+func BenchmarkSearchPageOf50(b *testing.B) {
+	benchmark(b, benchAPI(b, 1000), "/fhir/Observation?patient=p1&code=http://loinc.org|8867-4&_sort=-date&_count=50")
+}
+
+func BenchmarkMetadata(b *testing.B) { benchmark(b, benchAPI(b, 0), "/fhir/metadata") }

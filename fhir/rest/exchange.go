@@ -1,0 +1,194 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
+)
+
+// mediaType of every response. Clients that asked for application/json get it too:
+// it is the type that FHIR registers. http://hl7.org/fhir/R4/http.html#mime-type
+const mediaType = "application/fhir+json; charset=utf-8"
+
+// exchange is one request on its way through the server.
+type exchange struct {
+	*http.Request
+	id     string        // of the request
+	key    fhir.Key      // from the URL; parts that it does not have are ""
+	base   string        // external URL of the API, without a slash at the end
+	query  []search.Pair // of the URL, in its order
+	pretty bool
+	prefer preferences
+}
+
+// reply is what an interaction answers.
+type reply struct {
+	status   int
+	body     []byte    // FHIR JSON; nil is none
+	version  string    // becomes ETag, if set
+	modified time.Time // becomes Last-Modified, if set
+	header   [][2]string
+}
+
+// of adds the headers that belong to a version of a resource.
+// http://hl7.org/fhir/R4/http.html#versioning
+func (r reply) of(v fhir.Resource) reply {
+	r.version, r.modified = v.Version, v.LastUpdated
+	return r
+}
+
+func (r reply) with(name, value string) reply {
+	r.header = append(r.header, [2]string{name, value})
+	return r
+}
+
+// serve answers the requests of one shape of URL.
+func (s *server) serve(p shape) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), s.Timeout)
+		defer cancel()
+		x := &exchange{
+			Request: c.Request.WithContext(ctx),
+			id:      c.Writer.Header().Get(requestIDHeader),
+			key:     fhir.Key{Type: c.Param("type"), ID: c.Param("id"), Version: c.Param("version")},
+		}
+		r, err := s.answer(x, p, c.Param("compartment"))
+		if err != nil {
+			r = s.refusal(x, err)
+		}
+		send(c.Writer, x, r)
+	}
+}
+
+func (s *server) answer(x *exchange, p shape, last string) (reply, error) {
+	if err := s.understand(x); err != nil {
+		return reply{}, err
+	}
+	if !compartment(last) && !strings.HasPrefix(last, "$") {
+		p = shape{}
+	}
+	switch {
+	case !slices.Contains(knownMethods, x.Method):
+		return reply{}, refuse(http.StatusNotImplemented, fhir.CodeNotSupported, "the method of the request is not known here").
+			fix("use GET, HEAD, POST, PUT or DELETE")
+	case p.path == "":
+		return reply{}, refuse(http.StatusNotFound, fhir.CodeNotFound, "there is nothing at this URL").
+			fix("GET /fhir/metadata says what there is; URLs have the form /fhir/[type]/[id], without a slash at the end")
+	case strings.HasPrefix(x.key.Type, "$"), strings.HasPrefix(x.key.ID, "$"), strings.HasPrefix(last, "$"):
+		return reply{}, notImplemented("operations")
+	case p.absent != "" && x.key.Type == "":
+		return reply{}, notImplemented(p.absent)
+	case x.key.Type != "" && !slices.Contains(s.types, x.key.Type):
+		return reply{}, refuse(http.StatusNotFound, fhir.CodeNotSupported, "the resource type of the URL is not served here").
+			fix("use one of " + strings.Join(s.types, ", ")).spec("http://hl7.org/fhir/R4/http.html#Status-Codes")
+	case p.absent != "":
+		return reply{}, notImplemented(p.absent)
+	case x.Method == http.MethodOptions:
+		return reply{status: http.StatusNoContent}.with("Allow", p.allow()), nil
+	}
+	a, ok := p.action(x.Method)
+	if !ok {
+		return reply{}, p.notAllowed(x.Method)
+	}
+	if x.key.ID != "" && !fhir.ValidID(x.key.ID) {
+		status, code := http.StatusNotFound, fhir.CodeNotFound
+		if x.Method == http.MethodPut {
+			status, code = http.StatusBadRequest, fhir.CodeValue
+		}
+		return reply{}, refuse(status, code, "the id in the URL cannot be the id of a resource").
+			fix("use 1 to 64 of A-Z a-z 0-9 - and .").spec("http://hl7.org/fhir/R4/datatypes.html#id")
+	}
+	return a.run(x)
+}
+
+// compartment reports whether the last part of /fhir/[type]/[id]/… can be what a
+// compartment is searched for: a type or *. http://hl7.org/fhir/R4/http.html#vsearch
+func compartment(last string) bool {
+	return last == "" || last == "*" || 'A' <= last[0] && last[0] <= 'Z'
+}
+
+func notImplemented(what string) *refused {
+	return refuse(http.StatusNotImplemented, fhir.CodeNotSupported, what+": this server does not have that").
+		fix("GET /fhir/metadata lists the interactions there are")
+}
+
+func (p shape) notAllowed(method string) *refused {
+	r := refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, method+" is not supported at this URL")
+	r.reply = r.reply.with("Allow", p.allow())
+	switch {
+	case method == http.MethodPatch:
+		return r.fix("PUT the whole resource")
+	case p.path == "/fhir/:type" && (method == http.MethodPut || method == http.MethodDelete):
+		return r.fix("conditional update and delete are not supported: search, then use the URL of the resource")
+	case p.path == "/fhir/:type/:id" && method == http.MethodPost:
+		return r.fix("PUT to this URL, or POST to the URL of the type")
+	}
+	return r.fix("use " + p.allow())
+}
+
+// understand reads what concerns every interaction: base URL, query, formats, preferences.
+func (s *server) understand(x *exchange) error {
+	var err error
+	x.prefer = parsePrefer(x.Header.Values("Prefer"))
+	if len(x.URL.RawQuery) > maxQuery {
+		return refuse(http.StatusRequestURITooLong, fhir.CodeTooLong, "the query of the URL is longer than "+strconv.Itoa(maxQuery)+" bytes").
+			fix("POST the parameters as a form to /fhir/[type]/_search")
+	}
+	if x.query, err = search.Pairs(x.URL.RawQuery); err != nil {
+		return bad(err)
+	}
+	x.pretty = first(x.query, "_pretty") == "true"
+	if x.base, err = s.base(x.Request); err != nil {
+		return err
+	}
+	return x.acceptJSON()
+}
+
+// send writes the response. It is called once, with everything known, so that a
+// failure never follows the status of a success.
+func send(w gin.ResponseWriter, x *exchange, r reply) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "private, no-cache")
+	if r.version != "" {
+		h.Set("ETag", etag(r.version))
+	}
+	if !r.modified.IsZero() {
+		h.Set("Last-Modified", r.modified.UTC().Format(http.TimeFormat))
+	}
+	for _, kv := range r.header {
+		h.Set(kv[0], kv[1])
+	}
+	defer w.WriteHeaderNow() // else gin takes a response without a body for none, and adds its own
+	if r.status == http.StatusNoContent || r.status == http.StatusNotModified {
+		w.WriteHeader(r.status)
+		return
+	}
+	body := r.body
+	if body != nil {
+		h.Set("Content-Type", mediaType)
+	}
+	if x.pretty && body != nil {
+		v := jsontext.Value(slices.Clone(body))
+		if err := v.Indent(jsontext.WithIndent("  ")); err == nil {
+			body = append(v, '\n')
+		}
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(r.status)
+	if x.Method != http.MethodHead {
+		// A client that went away is no failure of ours, and nothing can be told it any more.
+		_, _ = w.Write(body)
+	}
+}
+
+func etag(version string) string { return `W/"` + version + `"` }

@@ -1,0 +1,186 @@
+package rest_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/rest"
+)
+
+// versions are the ETags of a history, in order.
+func (b bundle) versions() []string {
+	var v []string
+	for _, e := range b.Entry {
+		v = append(v, e.Response.Etag)
+	}
+	return v
+}
+
+func TestHistoryTellsWhatWasDone(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	a.do(t, "PUT", "/fhir/Patient/p1", patient)
+	a.clock.forward(time.Minute)
+	a.do(t, "PUT", "/fhir/Patient/p1", patientAgain)
+	a.clock.forward(time.Minute)
+	a.do(t, "DELETE", "/fhir/Patient/p1", "")
+	a.clock.forward(time.Minute)
+	a.do(t, "PUT", "/fhir/Patient/p1", patient)
+
+	b := a.do(t, "GET", "/fhir/Patient/p1/_history", "").bundle(t)
+	if b.Type != "history" || b.link("self") != "http://example.com/fhir/Patient/p1/_history" || b.link("next") != "" {
+		t.Errorf("type %q, links %v", b.Type, b.Link)
+	}
+	var got []string
+	for _, e := range b.Entry {
+		got = append(got, fmt.Sprint(e.Request.Method, " ", e.Request.URL, " ", e.Response.Status, " ", e.Response.Etag, " ", e.Response.LastModified, " ", len(e.Resource) > 0, " ", e.FullURL))
+	}
+	want := []string{
+		`PUT Patient/p1 201 W/"4" 2024-05-01T12:03:00.100Z true http://example.com/fhir/Patient/p1`,
+		`DELETE Patient/p1 204 W/"3" 2024-05-01T12:02:00.100Z false http://example.com/fhir/Patient/p1`,
+		`PUT Patient/p1 200 W/"2" 2024-05-01T12:01:00.100Z true http://example.com/fhir/Patient/p1`,
+		`PUT Patient/p1 201 W/"1" 2024-05-01T12:00:00.100Z true http://example.com/fhir/Patient/p1`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+	revived := a.do(t, "GET", "/fhir/Patient/p1/_history?_count=1", "").bundle(t)
+	if got := revived.Entry[0].Response.Status; got != "201" {
+		t.Errorf("at the end of a page, the return of the resource is %s", got)
+	}
+}
+
+func TestHistoryOfADeletedResourceIsThere(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	a.do(t, "PUT", "/fhir/Patient/p1", patient)
+	a.do(t, "DELETE", "/fhir/Patient/p1", "")
+	if got, want := a.do(t, "GET", "/fhir/Patient/p1/_history", "").bundle(t).versions(), []string{`W/"2"`, `W/"1"`}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	a.do(t, "GET", "/fhir/Patient/p2/_history", "").wantStatus(t, http.StatusNotFound)
+}
+
+func TestHistoryPages(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	for i := range 10 {
+		a.do(t, "PUT", "/fhir/Observation/o", heartRate("o", "Patient/p1", "2024-05-01T10:00:00Z", fmt.Sprint(60+i)))
+		a.clock.forward(time.Minute)
+	}
+	for _, count := range []int{1, 3, 5, 9, 10, 11} {
+		var got []string
+		target := fmt.Sprintf("/fhir/Observation/o/_history?_count=%d&_format=json", count)
+		for target != "" {
+			b := a.do(t, "GET", target, "").bundle(t)
+			if len(b.Entry) == 0 || len(b.Entry) > count {
+				t.Fatalf("a page of %d holds %d", count, len(b.Entry))
+			}
+			got = append(got, b.versions()...)
+			// Another write must not move the pages.
+			a.do(t, "PUT", "/fhir/Observation/o", heartRate("o", "Patient/p1", "2024-05-01T10:00:00Z", fmt.Sprintf("%d.%d", count, len(got))))
+			target = ""
+			if next := b.link("next"); next != "" {
+				target = mustURL(t, next)
+				if u, _ := url.Parse(next); u.Query().Get("_format") != "json" {
+					t.Errorf("the next link lost _format: %s", next)
+				}
+			}
+		}
+		for i, v := range got[1:] {
+			var a, b int
+			fmt.Sscanf(got[i], `W/"%d"`, &a)
+			fmt.Sscanf(v, `W/"%d"`, &b)
+			if b != a-1 {
+				t.Errorf("_count=%d: %s follows %s", count, v, got[i])
+			}
+		}
+		if got[len(got)-1] != `W/"1"` {
+			t.Errorf("_count=%d ends at %s", count, got[len(got)-1])
+		}
+	}
+	if b := a.do(t, "GET", "/fhir/Observation/o/_history?_count=0", "").bundle(t); len(b.Entry) != 0 || b.link("next") != "" {
+		t.Errorf("_count=0: %d entries, %v", len(b.Entry), b.Link)
+	}
+}
+
+func TestHistorySince(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	for i := range 4 {
+		a.do(t, "PUT", "/fhir/Observation/o", heartRate("o", "Patient/p1", "2024-05-01T10:00:00Z", fmt.Sprint(60+i)))
+		a.clock.forward(time.Minute)
+	}
+	for _, c := range []struct {
+		since string
+		want  []string
+	}{
+		{"2024-05-01T12:02:00.100Z", []string{`W/"4"`, `W/"3"`}},
+		{"2024-05-01T12:02:00.101Z", []string{`W/"4"`}},
+		{"2024-05-01T14:02:00.100+02:00", []string{`W/"4"`, `W/"3"`}},
+		{"2024-05-02T00:00:00Z", nil},
+		{"2000-01-01T00:00:00Z", []string{`W/"4"`, `W/"3"`, `W/"2"`, `W/"1"`}},
+	} {
+		b := a.do(t, "GET", "/fhir/Observation/o/_history?_since="+c.since, "").bundle(t)
+		if got := b.versions(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", c.since, got, c.want)
+		}
+	}
+	b := a.do(t, "GET", "/fhir/Observation/o/_history?_count=2&_since=2024-05-01T12:02:00.100Z", "").bundle(t)
+	if b.link("next") != "" || len(b.Entry) != 2 {
+		t.Errorf("a next link to nothing: %v", b.Link)
+	}
+	if got := b.Entry[1].Response.Status; got != "200" {
+		t.Errorf("the third version is told as %s", got)
+	}
+	b = a.do(t, "GET", "/fhir/Observation/o/_history?_count=1&_since=2024-05-01T12:02:00.100Z", "").bundle(t)
+	if next := b.link("next"); next == "" {
+		t.Error("no next link")
+	} else if got := a.do(t, "GET", mustURL(t, next), "").bundle(t); !slices.Equal(got.versions(), []string{`W/"3"`}) || got.link("next") != "" {
+		t.Errorf("the second page: %v %v", got.versions(), got.Link)
+	}
+}
+
+func TestHistoryOfLargeVersionsPagesOn(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	// A page of the embedded store ends before 32 MiB.
+	large := strings.Repeat("x", 12<<20)
+	for i := range 4 {
+		body := fmt.Sprintf(`{"resourceType":"Patient","id":"p1","multipleBirthInteger":%d,"name":[{"text":%q}]}`, i, large)
+		a.send(t, "PUT", "/fhir/Patient/p1", body)
+	}
+	var got []string
+	for target := "/fhir/Patient/p1/_history?_count=4"; target != ""; {
+		b := a.send(t, "GET", target, "").bundle(t)
+		for _, e := range b.Entry {
+			got = append(got, e.Response.Etag+e.Response.Status)
+		}
+		if target = b.link("next"); target != "" {
+			target = mustURL(t, target)
+		}
+	}
+	if want := []string{`W/"4"200`, `W/"3"200`, `W/"2"200`, `W/"1"201`}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestBadHistoryParametersAreRefused(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	a.do(t, "PUT", "/fhir/Patient/p1", patient)
+	a.do(t, "PUT", "/fhir/Patient/p2", `{"resourceType":"Patient","id":"p2","active":true}`)
+	a.do(t, "PUT", "/fhir/Patient/p2", `{"resourceType":"Patient","id":"p2","active":false}`)
+	next, err := url.Parse(a.do(t, "GET", "/fhir/Patient/p2/_history?_count=1", "").bundle(t).link("next"))
+	if err != nil || next.RawQuery == "" {
+		t.Fatalf("no next link: %v", err)
+	}
+	// A cursor of the right form for a version that is none.
+	madeUp := base64.RawURLEncoding.EncodeToString([]byte(fhir.HashID("history", "Patient", "p1")[:8] + "x"))
+	for _, query := range []string{"_cursor=" + madeUp, "_count=-1", "_count=x", "_since=yesterday", "_since=2024", "_at=2024", "_list=1", "_cursor=x", "_cursor=%FF", next.RawQuery} {
+		a.do(t, "GET", "/fhir/Patient/p1/_history?"+query, "").wantStatus(t, http.StatusBadRequest)
+	}
+	a.do(t, "GET", "/fhir/Patient/p1/_history?nonsense=1", "").wantStatus(t, http.StatusOK)
+	a.do(t, "GET", "/fhir/Patient/p1/_history?nonsense=1", "", "Prefer: handling=strict").wantStatus(t, http.StatusBadRequest)
+}

@@ -1,0 +1,207 @@
+// Package rest is the FHIR R4 REST API over a store: read, vread, create, update,
+// delete, history of an instance, search, and the CapabilityStatement that says so.
+//
+// What is stored is served byte for byte; no resource is decoded on the way out.
+// Every refusal is an OperationOutcome that tells how to mend the request, and no
+// log line, metric or outcome holds an id, a query or a value of a patient.
+//
+// A URL answers in one of these ways when it does not do what was asked:
+//
+//	404  there is no such URL, resource type or resource
+//	405  the URL is there, and Allow lists the methods it takes (PATCH, conditional update)
+//	501  FHIR defines this interaction, and this server does not have it
+//	     ($operations, batch and transaction, search and history over all types)
+//
+// http://hl7.org/fhir/R4/http.html
+package rest
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
+)
+
+// Options of a server. The zero value of each field means its default.
+type Options struct {
+	// Now is the clock, time.Now by default.
+	Now func() time.Time
+	// NewID makes ids of created resources and of requests that bring none: a UUID v7 by default.
+	NewID func() string
+	// BaseURL is what clients call the API, as in https://fhir.hospital.example/fhir: absolute,
+	// without query. By default it is taken from the request: its scheme and Host, and /fhir.
+	BaseURL string
+	// Proxy says whether Forwarded and X-Forwarded-* tell the scheme and host of a request.
+	Proxy ProxyTrust
+	// Handling of unknown search parameters when a request has no Prefer: handling=….
+	// search.Lenient by default. http://hl7.org/fhir/R4/search.html#errors
+	Handling search.Handling
+	// MaxBody is the largest body that is read, in bytes: DefaultMaxBody by default.
+	MaxBody int64
+	// Timeout ends the work on a request: DefaultTimeout by default.
+	Timeout time.Duration
+	// Software is what the CapabilityStatement calls this program.
+	Software Software
+	// Logger gets one line per request: route pattern, method, status, duration, request id.
+	// Nothing is logged by default.
+	Logger *slog.Logger
+	// Observe, if set, is called after every request, from any goroutine. The route is the
+	// pattern, as in /fhir/:type/:id, and "unmatched" for an unknown URL; the method is
+	// "other" for one that HTTP and FHIR do not know. Both are therefore fit for labels.
+	Observe func(route, method string, status int, took time.Duration)
+}
+
+// Software names the program, in the CapabilityStatement.
+type Software struct {
+	Name     string    // "Kiln" by default
+	Version  string    // left out if empty
+	Released time.Time // left out if zero
+}
+
+// ProxyTrust says whether headers that a proxy adds are believed.
+type ProxyTrust string
+
+// DirectOnly ignores the headers of proxies, BehindProxy believes them: set it only
+// where every request passes a proxy that overwrites them.
+const (
+	DirectOnly  ProxyTrust = ""
+	BehindProxy ProxyTrust = "behind-proxy"
+)
+
+// Defaults and limits.
+const (
+	DefaultMaxBody = 16 << 20
+	DefaultTimeout = 30 * time.Second
+
+	maxForm  = 1 << 20  // bytes of a search form
+	maxQuery = 32 << 10 // bytes of a URL's query
+)
+
+type server struct {
+	Options
+	store   store.Store
+	shapes  []shape
+	types   []string
+	started time.Time
+	log     *slog.Logger
+}
+
+// shape is one form of URL and what may be done there.
+type shape struct {
+	path string
+	does []action
+	// absent names what FHIR has at this URL, if this server does nothing there.
+	absent string
+}
+
+// action is a method of a shape. Interaction is its code in the CapabilityStatement.
+// http://hl7.org/fhir/R4/valueset-restful-interaction.html
+type action struct {
+	method, interaction string
+	run                 func(*exchange) (reply, error)
+}
+
+// New serves the resource types of the search registry from st, under /fhir. The
+// handler may be used from any number of goroutines; it starts none.
+//
+// gin prints its routes to standard output while it is in debug mode, which is a
+// setting of the whole process and its default: New turns that mode into release.
+func New(st store.Store, o Options) http.Handler {
+	if gin.Mode() == gin.DebugMode {
+		gin.SetMode(gin.ReleaseMode)
+	}
+	s := &server{Options: o, store: st, types: slices.Sorted(slices.Values(search.Types())), log: o.Logger}
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.NewID == nil {
+		s.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.MaxBody <= 0 {
+		s.MaxBody = DefaultMaxBody
+	}
+	s.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
+	s.Software.Name = cmp.Or(s.Software.Name, "Kiln")
+	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
+	s.started = s.Now()
+	s.shapes = s.routes()
+
+	g := gin.New()
+	g.RedirectTrailingSlash = false
+	g.RemoveExtraSlash = true
+	g.Use(s.observe, s.recover)
+	for _, shape := range s.shapes {
+		for _, method := range knownMethods {
+			g.Handle(method, shape.path, s.serve(shape))
+		}
+	}
+	g.NoRoute(s.serve(shape{}))
+	return g
+}
+
+// routes is the API: the router and the CapabilityStatement are both made from it.
+func (s *server) routes() []shape {
+	return []shape{
+		{path: "/fhir", absent: "batch, transaction, and search over all resource types"},
+		{path: "/fhir/", absent: "batch, transaction, and search over all resource types"},
+		{path: "/fhir/metadata", does: []action{{http.MethodGet, "capabilities", s.capabilities}}},
+		{path: "/fhir/_search", absent: "search over all resource types"},
+		{path: "/fhir/_history", absent: "the history of all resource types"},
+		{path: "/fhir/:type", does: []action{
+			{http.MethodGet, "search-type", s.search},
+			{http.MethodPost, "create", s.create},
+		}},
+		{path: "/fhir/:type/_search", does: []action{{http.MethodPost, "search-type", s.search}}},
+		{path: "/fhir/:type/_history", absent: "the history of a resource type"},
+		{path: "/fhir/:type/:id", does: []action{
+			{http.MethodGet, "read", s.read},
+			{http.MethodPut, "update", s.update},
+			{http.MethodDelete, "delete", s.delete},
+		}},
+		{path: "/fhir/:type/:id/_history", does: []action{{http.MethodGet, "history-instance", s.history}}},
+		{path: "/fhir/:type/:id/_history/:version", does: []action{{http.MethodGet, "vread", s.read}}},
+		{path: "/fhir/:type/:id/:compartment", absent: "search in a compartment"},
+	}
+}
+
+// knownMethods are those that a shape answers itself, with 405 where it has no use for them.
+var knownMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+	http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
+// action is what the shape does on a method. HEAD is GET without the body:
+// http://hl7.org/fhir/R4/http.html#head
+func (p shape) action(method string) (action, bool) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	i := slices.IndexFunc(p.does, func(a action) bool { return a.method == method })
+	if i < 0 {
+		return action{}, false
+	}
+	return p.does[i], true
+}
+
+// allow is the Allow header of the shape.
+func (p shape) allow() string {
+	var methods []string
+	for _, a := range p.does {
+		methods = append(methods, a.method)
+		if a.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return strings.Join(append(methods, http.MethodOptions), ", ")
+}

@@ -1,0 +1,204 @@
+package rest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/store"
+)
+
+// create stores the body under a new id. http://hl7.org/fhir/R4/http.html#create
+func (s *server) create(x *exchange) (reply, error) {
+	if x.Header.Get("If-None-Exist") != "" {
+		// Ignoring it would make the duplicate that the client wants to avoid.
+		return reply{}, notImplemented("conditional create")
+	}
+	_, body, err := s.resource(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return s.put(x, store.Change{
+		Key:  fhir.Key{Type: x.key.Type, ID: s.NewID()},
+		JSON: body,
+		If:   store.Condition{Absent: true},
+	})
+}
+
+// update stores the body under the id of the URL, which need not be there yet.
+// http://hl7.org/fhir/R4/http.html#update
+func (s *server) update(x *exchange) (reply, error) {
+	condition, err := precondition(x)
+	if err != nil {
+		return reply{}, err
+	}
+	id, body, err := s.resource(x)
+	if err != nil {
+		return reply{}, err
+	}
+	if id != x.key.ID {
+		return reply{}, refuse(http.StatusBadRequest, fhir.CodeValue, "the id of the resource is not the id of the URL").at(x.key.Type + ".id").
+			fix("send the id of the URL in the resource").spec("http://hl7.org/fhir/R4/http.html#update")
+	}
+	return s.put(x, store.Change{Key: fhir.Key{Type: x.key.Type, ID: id}, JSON: body, If: condition})
+}
+
+func (s *server) put(x *exchange, change store.Change) (reply, error) {
+	written, err := s.write(x, change)
+	if err != nil {
+		if _, unfit := fhir.Stamp(change.JSON, change.Type, change.ID, "1", s.Now()); unfit != nil {
+			return reply{}, refuse(http.StatusBadRequest, fhir.CodeStructure, "the resource has no place for its version").at(change.Type + ".meta").
+				fix("send meta as an object, or leave it out").spec("http://hl7.org/fhir/R4/resource.html#Meta")
+		}
+		return reply{}, err
+	}
+	r := reply{status: http.StatusOK}.of(written.Resource)
+	done := "updated"
+	switch {
+	case written.Created:
+		r.status, done = http.StatusCreated, "created"
+		r = r.with("Location", x.base+"/"+written.Key.String())
+	case written.Unchanged:
+		done = "the content is what was there already: no new version"
+	}
+	return x.withBody(r, written.JSON, done), nil
+}
+
+func (s *server) write(x *exchange, change store.Change) (store.Result, error) {
+	results, err := s.store.Write(x.Context(), change)
+	if err != nil {
+		return store.Result{}, err
+	}
+	if len(results) != 1 {
+		return store.Result{}, fmt.Errorf("rest: the store gave %d results of one change", len(results))
+	}
+	return results[0], nil
+}
+
+// withBody gives a write the body that the client prefers.
+// http://hl7.org/fhir/R4/http.html#ops
+func (x *exchange) withBody(r reply, representation []byte, done string) reply {
+	if x.prefer.answer != "" {
+		applied := x.prefer.answer
+		if applied == "operationoutcome" {
+			applied = "OperationOutcome"
+		}
+		r = r.with("Preference-Applied", "return="+applied)
+	}
+	switch x.prefer.answer {
+	case "minimal":
+	case "operationoutcome":
+		r.body = fhir.OperationOutcome(fhir.Issue{Severity: fhir.Information, Code: fhir.CodeInformational, Message: done})
+	default:
+		r.body = representation
+	}
+	return r
+}
+
+// delete makes a version that says the resource is gone; its history stays.
+// http://hl7.org/fhir/R4/http.html#delete
+func (s *server) delete(x *exchange) (reply, error) {
+	condition, err := precondition(x)
+	if err != nil {
+		return reply{}, err
+	}
+	gone, err := s.write(x, store.Change{Key: fhir.Key{Type: x.key.Type, ID: x.key.ID}, Delete: true, If: condition})
+	if err != nil {
+		return reply{}, err
+	}
+	r := reply{status: http.StatusNoContent, version: gone.Version}
+	if x.prefer.answer == "operationoutcome" {
+		r.status = http.StatusOK
+		return x.withBody(r, nil, "deleted"), nil
+	}
+	return r, nil
+}
+
+// precondition reads If-Match, and If-None-Match: * which asks for a resource that is
+// not there. What cannot be honoured is refused: a precondition that is ignored loses
+// somebody's update. http://hl7.org/fhir/R4/http.html#concurrency
+func precondition(x *exchange) (store.Condition, error) {
+	match, none := x.Header.Values("If-Match"), x.Header.Values("If-None-Match")
+	switch {
+	case x.Header.Get("If-Unmodified-Since") != "":
+		return store.Condition{}, badPrecondition("If-Unmodified-Since is not supported on a write")
+	case len(match) > 0 && len(none) > 0:
+		return store.Condition{}, badPrecondition("If-Match and If-None-Match contradict each other")
+	case len(match) > 0:
+		version, ok := versionOf(match)
+		if !ok {
+			return store.Condition{}, badPrecondition("If-Match must hold one version")
+		}
+		return store.Condition{Version: version}, nil
+	case len(none) > 0:
+		if len(none) != 1 || strings.TrimSpace(none[0]) != "*" {
+			return store.Condition{}, badPrecondition("on a write, If-None-Match can only be *")
+		}
+		return store.Condition{Absent: true}, nil
+	}
+	return store.Condition{}, nil
+}
+
+func badPrecondition(message string) *refused {
+	return refuse(http.StatusBadRequest, fhir.CodeInvalid, message).
+		fix(`send If-Match: W/"[versionId]" with the ETag of the version that was read`).
+		spec("http://hl7.org/fhir/R4/http.html#concurrency")
+}
+
+// versionOf is the version in an If-Match of one entity tag: W/"3", or "3".
+func versionOf(headers []string) (string, bool) {
+	tag := strings.TrimPrefix(strings.TrimSpace(headers[0]), "W/")
+	if len(headers) > 1 || len(tag) < 3 || tag[0] != '"' || tag[len(tag)-1] != '"' {
+		return "", false
+	}
+	version := tag[1 : len(tag)-1]
+	return version, fhir.ValidID(version)
+}
+
+// resource reads the body: a resource of the type of the URL, compact.
+func (s *server) resource(x *exchange) (id string, compact []byte, err error) {
+	if x.ContentLength != 0 {
+		if err := x.sendsJSON(); err != nil {
+			return "", nil, err
+		}
+	}
+	body, err := readBody(x, s.MaxBody)
+	if err != nil {
+		return "", nil, err
+	}
+	resourceType, id, compact, err := fhir.Parse(body)
+	if err != nil {
+		return "", nil, bad(err)
+	}
+	if resourceType != x.key.Type {
+		return "", nil, refuse(http.StatusBadRequest, fhir.CodeInvalid, "the resourceType of the body is not the type of the URL").at("resourceType").
+			fix("send a resource of type " + x.key.Type + ", or use the URL of its type").spec("http://hl7.org/fhir/R4/http.html#create")
+	}
+	return id, compact, nil
+}
+
+// readBody reads at most limit bytes.
+func readBody(x *exchange, limit int64) ([]byte, error) {
+	if x.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	// The announced length is only believed as far as it costs little.
+	buf := bytes.NewBuffer(make([]byte, 0, bytes.MinRead+min(max(x.ContentLength, 0), 64<<10)))
+	_, err := buf.ReadFrom(io.LimitReader(x.Body, limit+1))
+	if int64(buf.Len()) > limit {
+		return nil, tooLarge(limit)
+	}
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, fhir.CodeStructure, "the body ended before it was complete").fix("send it again")
+	}
+	return buf.Bytes(), nil
+}
+
+func tooLarge(limit int64) *refused {
+	return refuse(http.StatusRequestEntityTooLarge, fhir.CodeTooLong, "the body is larger than "+strconv.FormatInt(limit, 10)+" bytes").
+		fix("send less at once, or raise the limit of the server")
+}
