@@ -1,0 +1,39 @@
+# Kiln. `make` prints the targets.
+GO       ?= go
+TAGS     := -tags nomsgpack
+FUZZTIME ?= 10m
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help build test lint bench fuzz docker demo
+
+help: ## print the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/kiln, static and small
+	CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath -ldflags='-s -w' -o bin/kiln ./cmd/kiln
+
+test: ## run all tests, with the race detector, in random order
+	$(GO) test $(TAGS) -race -shuffle=on ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (fix: gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(TAGS) ./...
+	$(GO) run $(STATICCHECK) $(TAGS) ./...
+
+bench: ## all benchmarks, in one run
+	$(GO) test $(TAGS) -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## fuzz every parser of foreign bytes, FUZZTIME each (default 10m)
+	@for package in $$($(GO) list $(TAGS) ./...); do \
+	  for target in $$($(GO) test $(TAGS) -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "$$package $$target"; \
+	    $(GO) test $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
+	  done; \
+	done
+
+docker: ## build the container image kiln:dev
+	docker build -f docker/Dockerfile -t kiln:dev .
+
+demo: ## serve with simulated devices at http://127.0.0.1:8080
+	$(GO) run $(TAGS) ./cmd/kiln serve --demo
