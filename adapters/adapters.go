@@ -6,7 +6,6 @@
 package adapters
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,14 +166,8 @@ func (r *Registry) Lookup(name string) (Adapter, bool) {
 	return nil, false
 }
 
-// ErrUnknown and ErrAmbiguous tell why a payload was not recognised.
-var (
-	ErrUnknown   = errors.New("no adapter recognises the payload")
-	ErrAmbiguous = errors.New("more than one adapter recognises the payload")
-)
-
-// Detect finds the one adapter that recognises p. None, or more than one, is an error
-// that wraps ErrUnknown or ErrAmbiguous: who decides by chance converts wrongly.
+// Detect finds the one adapter that recognises p. None, or more than one, is an
+// *fhir.Error: who decides by chance converts wrongly.
 func (r *Registry) Detect(p Payload) (Adapter, error) {
 	var found []Adapter
 	for _, a := range r.adapters {
@@ -186,9 +179,9 @@ func (r *Registry) Detect(p Payload) (Adapter, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("%w; fix: name the adapter, one of %s", ErrUnknown, names(r.adapters))
+		return nil, fhir.Errorf(fhir.CodeNotSupported, "", "no adapter recognises the payload").WithFix("name the adapter, one of " + names(r.adapters))
 	default:
-		return nil, fmt.Errorf("%w; fix: name the adapter, one of %s", ErrAmbiguous, names(found))
+		return nil, fhir.Errorf(fhir.CodeNotSupported, "", "more than one adapter recognises the payload").WithFix("name the adapter, one of " + names(found))
 	}
 }
 

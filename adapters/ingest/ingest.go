@@ -315,7 +315,7 @@ func (p *Pipeline) convert(e *entry) (name string, c adapters.Conversion, err er
 	adapter, ok := p.o.Registry.Lookup(e.Adapter)
 	if e.Adapter == "" {
 		if adapter, err = p.o.Registry.Detect(payload); err != nil {
-			return "", c, fhir.Errorf(fhir.CodeNotSupported, "", "%v", err)
+			return "", c, asIssues(err)
 		}
 	} else if !ok {
 		return e.Adapter, c, fhir.Errorf(fhir.CodeNotFound, "adapter", "there is no adapter of that name any more")
