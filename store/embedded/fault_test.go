@@ -224,8 +224,8 @@ func TestAPowerFailureTakesBackNothingThatWasAcknowledgedOrSeen(t *testing.T) {
 				})
 			}
 			rng := rand.New(rand.NewPCG(1, 2))
-			for range 10 {
-				time.Sleep(10 * time.Millisecond)
+			for range 3 {
+				time.Sleep(20 * time.Millisecond)
 				mu.Lock()
 				before := make([]fhir.Key, 0, len(seen))
 				for k := range seen {

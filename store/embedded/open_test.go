@@ -154,7 +154,7 @@ func TestOpenIndexesAnewWhenTheSearchParametersHaveChanged(t *testing.T) {
 		t.Errorf("the log says %q", &log)
 	}
 	log.Reset()
-	s = reopen(t, s, opt)
+	reopen(t, s, opt)
 	if log.Len() > 0 {
 		t.Errorf("the log says %q when nothing has changed", &log)
 	}

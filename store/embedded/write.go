@@ -79,7 +79,7 @@ func checkChanges(changes []store.Change) error {
 			return fmt.Errorf("change %d: the resource type is not the name of a type", i)
 		}
 		if !fhir.ValidID(c.ID) {
-			return fmt.Errorf("change %d: the id is not 1 to 64 of A-Z a-z 0-9 - and .", i)
+			return fmt.Errorf("change %d: the id is not 1 to 64 letters, digits, dashes and points", i)
 		}
 		key := fhir.Key{Type: c.Type, ID: c.ID}
 		if seen[key] {
