@@ -24,6 +24,8 @@ var mayImport = map[string][]string{
 	"fhir/fhirtest":        {},
 	"fhir/vocabulary":      {"fhir"},
 	"fhir/search":          {"fhir"},
+	"fhir/ucum":            {},
+	"fhir/ucum/generate":   {},
 	"fhir/rest":            {"fhir", "fhir/search", "store"},
 	"adapters":             {"fhir"},
 	"adapters/when":        {"fhir"},
