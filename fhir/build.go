@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -428,20 +429,40 @@ func BloodPressure(r Reading, p Pressures) *obpb.Observation {
 		part(p.MeanCode, "8478-0", "Mean blood pressure", p.Mean)
 	}
 	r.Components = append(r.Components, parts...)
-	if inMercury && !r.Subject.Patient.IsZero() {
+	if inMercury && commonUnits(r.Components) && !r.Subject.Patient.IsZero() {
 		r.Profile = bpProfile
 	}
 	return r.Observation()
 }
 
+// vitalUnits are the only units that the profiles of vital signs allow in components.
+// http://hl7.org/fhir/R4/valueset-ucum-vitals-common.html
+var vitalUnits = []string{"%", "cm", "[in_i]", "kg", "g", "[lb_av]", "Cel", "[degF]", "mm[Hg]", "/min", "kg/m2", "m2"}
+
+// commonUnits reports whether components have no value that the profiles of vital signs
+// bind to those units and that has another: a quantity, or a code.
+func commonUnits(components []*obpb.Observation_Component) bool {
+	for _, c := range components {
+		switch v := c.GetValue().GetChoice().(type) {
+		case *obpb.Observation_Component_ValueX_Quantity:
+			if !slices.Contains(vitalUnits, v.Quantity.GetCode().GetValue()) {
+				return false
+			}
+		case *obpb.Observation_Component_ValueX_CodeableConcept:
+			return false
+		}
+	}
+	return true
+}
+
 // VitalSign makes r a vital sign: category vital-signs, and the R4 profile of that
-// name (heartrate, oxygensat …) claimed when the reading is about a patient and its
-// unit is one that the profile allows.
+// name (heartrate, oxygensat …) claimed when the reading is about a patient, its unit is
+// one that the profile allows, and so are those of its components.
 // http://hl7.org/fhir/R4/observation-vitalsigns.html
 func VitalSign(r Reading, profile string, allowed func(ucum string) bool) *obpb.Observation {
 	r.Category = "vital-signs"
 	fits := r.Quantity == nil && r.Absent != "" || r.Quantity != nil && allowed != nil && allowed(r.Quantity.GetCode().GetValue())
-	if profile != "" && fits && !r.Subject.Patient.IsZero() {
+	if profile != "" && fits && commonUnits(r.Components) && !r.Subject.Patient.IsZero() {
 		r.Profile = "http://hl7.org/fhir/StructureDefinition/" + profile
 	}
 	return r.Observation()

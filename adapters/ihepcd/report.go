@@ -162,14 +162,25 @@ func (r *report) convertRow(o *order, x *row) {
 		r.checkClock(x)
 		r.work.skip(x, &problem{fhir.Information, fhir.CodeInformational, 3, "the row describes the clock of the device", ""})
 	case facet:
-		if parent, ok := o.parents[x.place.metric()]; ok {
+		parent, ok := o.parents[x.place.metric()]
+		if ok && !parent.measures(x) {
 			r.convertFacet(x, parent)
 			return
 		}
 		r.convertMetric(o, x)
+		if ok {
+			o.parents[x.place.metric()] = parent
+		}
 	default:
 		r.convertMetric(o, x)
 	}
+}
+
+// measures tells that a facet has the code of its metric. It is then a reading of its
+// own: a component must not have the code of an Observation that has a value.
+// http://hl7.org/fhir/R4/observation.html#invs (obs-7)
+func (p parent) measures(x *row) bool {
+	return p.draft != nil && p.draft.rows[0].code.name() == x.code.name()
 }
 
 // convertFacet adds a row to the metric that it tells something about.
