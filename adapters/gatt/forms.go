@@ -42,12 +42,12 @@ func read(p adapters.Payload) ([]entry, error) {
 		return nil, fhir.Errorf(fhir.CodeTooLong, "", "the payload is longer than %d bytes", maxBody).
 			WithFix("send the values in several payloads")
 	}
-	kind, parameters, err := mime.ParseMediaType(p.MediaType)
-	if err == nil && kind == octets {
+	if kind, parameters, err := mime.ParseMediaType(p.MediaType); err == nil && kind == octets {
 		return raw(p.Body, parameters["characteristic"])
 	}
 	body := bytes.TrimPrefix(p.Body, []byte("\xEF\xBB\xBF"))
 	var entries []entry
+	var err error
 	switch body = bytes.TrimLeft(body, " \t\r\n"); {
 	case len(body) == 0:
 	case body[0] == '{' || body[0] == '[':
