@@ -3,6 +3,7 @@ package rest_test
 import (
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,3 +38,25 @@ func BenchmarkSearchPageOf50(b *testing.B) {
 }
 
 func BenchmarkMetadata(b *testing.B) { benchmark(b, benchAPI(b, 0), "/fhir/metadata") }
+
+func BenchmarkReadXML(b *testing.B) {
+	benchmark(b, benchAPI(b, 10), "/fhir/Observation/o0001?_format=xml")
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	for _, level := range []rest.Validation{rest.ValidateNothing, rest.ValidateStructure, rest.ValidateProfiles} {
+		b.Run(string(level), func(b *testing.B) {
+			a := newAPI(b, rest.Options{Now: time.Now, Validation: level})
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				r := httptest.NewRequest("PUT", "/fhir/Observation/o1", strings.NewReader(heartRate("o1", "Patient/p1", "2024-05-01T10:00:00Z", fmt.Sprint(i))))
+				r.Header.Set("Content-Type", jsonType)
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, r)
+				if w.Code >= 300 {
+					b.Fatalf("%d: %s", w.Code, w.Body)
+				}
+			}
+		})
+	}
+}

@@ -52,9 +52,14 @@ type (
 		ConditionalUpdate bool          `json:"conditionalUpdate"`
 		ConditionalDelete string        `json:"conditionalDelete"`
 		SearchParam       []searchParam `json:"searchParam"`
+		Operation         []operation   `json:"operation"`
 	}
 	interaction struct {
 		Code string `json:"code"`
+	}
+	operation struct {
+		Name       string `json:"name"`
+		Definition string `json:"definition"`
 	}
 	searchParam struct {
 		Name          string `json:"name"`
@@ -106,10 +111,11 @@ func (s *server) capabilities(x *exchange) (reply, error) {
 		return reply{}, badParameter("mode", "full, normative or terminology").spec("http://hl7.org/fhir/R4/http.html#capabilities")
 	}
 	c := s.statement(x, "CapabilityStatement", "observations of medical devices, as their makers' payloads told them")
-	c.FHIRVersion, c.Format = "4.0.1", []string{"application/fhir+json", "json"}
+	c.FHIRVersion, c.Format = "4.0.1", []string{"application/fhir+json", "json", "application/fhir+xml", "xml"}
 	r := restPart{
 		Mode: "server",
-		Documentation: "JSON only. No batch, transaction, patch, operations or conditional writes; no search and history over all types. " +
+		Documentation: "JSON and XML. No batch, transaction, patch or conditional writes; no search and history over all types. " +
+			s.Validation.promise() + " " +
 			"An unknown search parameter is ignored and named in the result unless Prefer: handling=strict is sent" + s.defaultHandling() + ".",
 		SearchParam: resultParams(types),
 	}
@@ -156,9 +162,17 @@ func (s *server) resourcePart(resourceType string) resourcePart {
 		ConditionalDelete: "not-supported",
 	}
 	for _, shape := range s.shapes {
+		if !strings.HasPrefix(shape.path, "/fhir/:type") {
+			continue
+		}
+		if o := shape.operation; o.Name != "" {
+			if !slices.Contains(p.Operation, o) {
+				p.Operation = append(p.Operation, o)
+			}
+			continue
+		}
 		for _, a := range shape.does {
-			i := interaction{Code: a.interaction}
-			if strings.HasPrefix(shape.path, "/fhir/:type") && !slices.Contains(p.Interaction, i) {
+			if i := (interaction{Code: a.interaction}); !slices.Contains(p.Interaction, i) {
 				p.Interaction = append(p.Interaction, i)
 			}
 		}

@@ -37,6 +37,7 @@ type claimedResource struct {
 	ConditionalUpdate         bool
 	ConditionalDelete         string
 	SearchParam               []claimedParam
+	Operation                 []struct{ Name, Definition string }
 }
 
 func (a *api) statement(t testing.TB, query string) statement {
@@ -148,6 +149,13 @@ func (a *api) checkResource(t *testing.T, r claimedResource) {
 		if c.claimed != c.shown {
 			t.Errorf("%s: claimed %t, shown %t", c.flag, c.claimed, c.shown)
 		}
+	}
+
+	if got := fmt.Sprint(r.Operation); got != "[{validate http://hl7.org/fhir/OperationDefinition/Resource-validate}]" {
+		t.Errorf("operations %s", got)
+	}
+	for _, url := range []string{base, base + "/there"} {
+		a.do(t, "POST", url+"/$validate", body("there", "en")).wantStatus(t, 200)
 	}
 
 	values := map[string]string{"token": "x", "reference": "Patient/1", "date": "ge2020-01-01", "quantity": "5.4|http://unitsofmeasure.org|mg"}

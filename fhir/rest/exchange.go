@@ -15,10 +15,6 @@ import (
 	"github.com/kiln-health/kiln/fhir/search"
 )
 
-// mediaType of every response. Clients that asked for application/json get it too:
-// it is the type that FHIR registers. http://hl7.org/fhir/R4/http.html#mime-type
-const mediaType = "application/fhir+json; charset=utf-8"
-
 // exchange is one request on its way through the server.
 type exchange struct {
 	*http.Request
@@ -26,7 +22,8 @@ type exchange struct {
 	key    fhir.Key      // from the URL; parts that it does not have are ""
 	base   string        // external URL of the API, without a slash at the end
 	query  []search.Pair // of the URL, in its order
-	pretty bool
+	format format        // of the response
+	pretty bool          // if it is JSON
 	prefer preferences
 }
 
@@ -64,6 +61,9 @@ func (s *server) serve(p shape) gin.HandlerFunc {
 		r, err := s.answer(x, p, c.Param("compartment"))
 		if err != nil {
 			r = s.refusal(x, err)
+		}
+		if x.format == inXML {
+			r = r.xml(x)
 		}
 		send(c.Writer, x, r)
 	}
@@ -137,20 +137,44 @@ func (p shape) notAllowed(method string) *refused {
 
 // understand reads what concerns every interaction: base URL, query, formats, preferences.
 func (s *server) understand(x *exchange) error {
-	var err error
 	x.prefer = parsePrefer(x.Header.Values("Prefer"))
+	// The format comes first: refusals of the rest have it too. _format wins over Accept.
+	var acceptable bool
+	x.format, acceptable = acceptedFormat(strings.Join(x.Header.Values("Accept"), ","))
 	if len(x.URL.RawQuery) > maxQuery {
 		return refuse(http.StatusRequestURITooLong, fhir.CodeTooLong, "the query of the URL is longer than "+strconv.Itoa(maxQuery)+" bytes").
 			fix("POST the parameters as a form to /fhir/[type]/_search")
 	}
+	var err error
 	if x.query, err = search.Pairs(x.URL.RawQuery); err != nil {
 		return bad(err)
 	}
-	x.pretty = first(x.query, "_pretty") == "true"
+	named, err := x.takeFormat(x.query)
+	if err != nil {
+		return err
+	}
 	if x.base, err = s.base(x.Request); err != nil {
 		return err
 	}
-	return x.acceptJSON()
+	if !named && !acceptable {
+		return notAcceptable("Accept")
+	}
+	return nil
+}
+
+// takeFormat reads _format and _pretty, and reports whether there is a _format.
+func (x *exchange) takeFormat(params []search.Pair) (named bool, err error) {
+	x.pretty = x.pretty || first(params, "_pretty") == "true"
+	value := first(params, "_format")
+	if value == "" {
+		return false, nil
+	}
+	f, ok := namedFormat(value)
+	if !ok {
+		return true, notAcceptable("_format")
+	}
+	x.format = f
+	return true, nil
 }
 
 // send writes the response. It is called once, with everything known, so that a
@@ -159,6 +183,7 @@ func send(w gin.ResponseWriter, x *exchange, r reply) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "private, no-cache")
+	h.Set("Vary", "Accept")
 	if r.version != "" {
 		h.Set("ETag", etag(r.version))
 	}
@@ -175,9 +200,9 @@ func send(w gin.ResponseWriter, x *exchange, r reply) {
 	}
 	body := r.body
 	if body != nil {
-		h.Set("Content-Type", mediaType)
+		h.Set("Content-Type", x.format.contentType())
 	}
-	if x.pretty && body != nil {
+	if x.pretty && body != nil && x.format == inJSON {
 		v := jsontext.Value(slices.Clone(body))
 		if err := v.Indent(jsontext.WithIndent("  ")); err == nil {
 			body = append(v, '\n')

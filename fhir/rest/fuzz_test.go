@@ -1,7 +1,6 @@
 package rest_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,6 +23,9 @@ func FuzzHandler(f *testing.F) {
 	f.Add("GET", "/fhir/Observation", "patient=p1&code=http://loinc.org|8867-4&date=ge2024&_sort=-date&_count=2", "", "Accept: */*;q=0.1, application/json")
 	f.Add("POST", "/fhir/Observation/_search", "", "value-quantity=gt5.4|http://unitsofmeasure.org|mg&_total=accurate", "Content-Type: application/x-www-form-urlencoded")
 	f.Add("GET", "/fhir/Observation/o1/_history", "_count=1&_since=2024-01-01T00:00:00Z", "", `If-None-Match: W/"1"`)
+	f.Add("POST", "/fhir/Patient/$validate", "profile="+vitalSigns, asked(about(noSuchDay), withMode("create")), "Content-Type: application/fhir+json")
+	f.Add("GET", "/fhir/Patient/p1/$validate", "mode=delete&_format=xml", "", "")
+	f.Add("PUT", "/fhir/Patient/p1", "", patientXML, "Content-Type: application/fhir+xml\nAccept: application/fhir+xml")
 	a := newAPI(f, rest.Options{MaxBody: 1 << 16, Proxy: rest.BehindProxy})
 	a.do(f, "PUT", "/fhir/Observation/o1", heartRate("o1", "Patient/p1", "2024-05-01T10:00:00Z", "72.50"))
 	a.do(f, "PUT", "/fhir/Patient/p1", patient)
@@ -39,10 +41,16 @@ func FuzzHandler(f *testing.F) {
 		if w.Code == http.StatusInternalServerError || w.Code < 200 {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
-		if w.Body.Len() > 0 && !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("status %d, not JSON: %s", w.Code, w.Body)
+		if w.Body.Len() == 0 {
+			if w.Code >= 400 && r.Method != http.MethodHead {
+				t.Fatalf("status %d without an OperationOutcome", w.Code)
+			}
+			return
 		}
-		if w.Code >= 400 && r.Method != http.MethodHead && !strings.HasPrefix(w.Body.String(), `{"resourceType":"OperationOutcome"`) && !strings.Contains(w.Body.String(), "\n") {
+		got := answer{w.Result(), w.Body.Bytes()}
+		var o outcome
+		got.decode(t, &o)
+		if w.Code >= 400 && (o.ResourceType != "OperationOutcome" || len(o.Issue) == 0) {
 			t.Fatalf("status %d without an OperationOutcome: %s", w.Code, w.Body)
 		}
 	})

@@ -146,11 +146,11 @@ func TestHistorySince(t *testing.T) {
 
 func TestHistoryOfLargeVersionsPagesOn(t *testing.T) {
 	a := newAPI(t, rest.Options{})
-	// A page of the embedded store ends before 32 MiB.
-	large := strings.Repeat("x", 12<<20)
+	// A page of the embedded store ends before 32 MiB, a string of FHIR before 1 MiB.
+	large := strings.TrimSuffix(strings.Repeat(`{"text":"`+strings.Repeat("x", 1<<20-1)+`"},`, 12), ",")
 	for i := range 4 {
-		body := fmt.Sprintf(`{"resourceType":"Patient","id":"p1","multipleBirthInteger":%d,"name":[{"text":%q}]}`, i, large)
-		a.send(t, "PUT", "/fhir/Patient/p1", body)
+		body := fmt.Sprintf(`{"resourceType":"Patient","id":"p1","multipleBirthInteger":%d,"name":[%s]}`, i, large)
+		a.send(t, "PUT", "/fhir/Patient/p1", body, "Prefer: return=minimal")
 	}
 	var got []string
 	for target := "/fhir/Patient/p1/_history?_count=4"; target != ""; {

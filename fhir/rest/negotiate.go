@@ -11,11 +11,39 @@ import (
 	"github.com/kiln-health/kiln/fhir/search"
 )
 
-// jsonTypes are the media types that mean FHIR JSON, the last one as DSTU2 wrote it.
-// http://hl7.org/fhir/R4/http.html#mime-type
-var jsonTypes = [...]string{"application/fhir+json", "application/json", "text/json", "application/json+fhir"}
+// format is a form in which FHIR is written. http://hl7.org/fhir/R4/formats.html
+type format uint8
 
-func isJSON(mediaType string) bool { return slices.Contains(jsonTypes[:], mediaType) }
+const (
+	inJSON format = iota // unless XML is asked for
+	inXML
+)
+
+// formats are the media types that mean a format, its own first and that of DSTU2 last.
+// http://hl7.org/fhir/R4/http.html#mime-type
+var formats = [...][4]string{
+	inJSON: {"application/fhir+json", "application/json", "text/json", "application/json+fhir"},
+	inXML:  {"application/fhir+xml", "application/xml", "text/xml", "application/xml+fhir"},
+}
+
+// formatOf is the format of a media type.
+func formatOf(mediaType string) (format, bool) {
+	for f := range formats {
+		if slices.Contains(formats[f][:], mediaType) {
+			return format(f), true
+		}
+	}
+	return inJSON, false
+}
+
+// contentType of a response. Clients that asked for application/json get it too: it is the
+// type that FHIR registers. http://hl7.org/fhir/R4/http.html#mime-type
+func (f format) contentType() string {
+	if f == inXML {
+		return "application/fhir+xml; charset=utf-8"
+	}
+	return "application/fhir+json; charset=utf-8"
+}
 
 // isR4 reports whether the parameters of a media type leave FHIR R4 as the version.
 // http://hl7.org/fhir/R4/http.html#version-parameter
@@ -24,45 +52,38 @@ func isR4(params map[string]string) bool {
 	return !stated || v == "4.0" || v == "4.0.1"
 }
 
-// acceptJSON refuses a request for another format. _format wins over Accept.
-func (x *exchange) acceptJSON() error {
-	if format := first(x.query, "_format"); format != "" {
-		return acceptFormat(format)
-	}
-	if accept := x.Header.Values("Accept"); !acceptsJSON(strings.Join(accept, ",")) {
-		return notAcceptable("Accept")
-	}
-	return nil
-}
-
 func notAcceptable(where string) *refused {
 	return refuse(http.StatusNotAcceptable, fhir.CodeNotSupported, where+" asks for a format that is not written here").
-		fix("ask for application/fhir+json, with fhirVersion=4.0 or without a version").
+		fix("ask for application/fhir+json or application/fhir+xml, with fhirVersion=4.0 or without a version").
 		spec("http://hl7.org/fhir/R4/http.html#mime-type")
 }
 
-// acceptFormat reads a value of _format: json, or a media type, in which a + that was
+// namedFormat reads a value of _format: json, xml, or a media type, in which a + that was
 // not percent-encoded arrives as a blank. http://hl7.org/fhir/R4/http.html#parameters
-func acceptFormat(format string) error {
-	name, params, _ := strings.Cut(format, ";")
+func namedFormat(value string) (format, bool) {
+	name, params, _ := strings.Cut(value, ";")
 	name = strings.ReplaceAll(strings.ToLower(strings.TrimSpace(name)), " ", "+")
-	if name == "json" {
-		return nil
+	switch name {
+	case "json":
+		return inJSON, true
+	case "xml":
+		return inXML, true
 	}
-	if mediaType, p, err := mime.ParseMediaType(name + ";" + params); err == nil && isJSON(mediaType) && isR4(p) {
-		return nil
+	mediaType, p, err := mime.ParseMediaType(name + ";" + params)
+	if err != nil || !isR4(p) {
+		return inJSON, false
 	}
-	return notAcceptable("_format")
+	return formatOf(mediaType)
 }
 
-// acceptsJSON reports whether an Accept header leaves one of the forms of JSON a
-// quality above zero; the most specific range decides for each.
-// https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
-func acceptsJSON(accept string) bool {
+// acceptedFormat is the format to which an Accept header gives the higher quality, JSON if
+// it gives both the same, and none if it gives both zero. Each media type has the quality
+// of the most specific range. https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
+func acceptedFormat(accept string) (format, bool) {
 	if strings.TrimSpace(accept) == "" {
-		return true
+		return inJSON, true
 	}
-	quality, specific := [len(jsonTypes)]float64{}, [len(jsonTypes)]int{}
+	quality, specific := [len(formats)][4]float64{}, [len(formats)][4]int{}
 	for _, text := range splitList(accept) {
 		mediaRange, params, err := mime.ParseMediaType(text)
 		if err != nil || !isR4(params) {
@@ -72,24 +93,30 @@ func acceptsJSON(accept string) bool {
 		if v, err := strconv.ParseFloat(params["q"], 64); err == nil {
 			q = v
 		}
-		for i, name := range jsonTypes {
-			rank := 0
-			switch mediaRange {
-			case name:
-				rank = 3
-			case name[:strings.IndexByte(name, '/')] + "/*":
-				rank = 2
-			case "*/*", "*": // the old HttpURLConnection of Java sends *
-				rank = 1
-			}
-			if rank > specific[i] {
-				quality[i], specific[i] = q, rank
-			} else if rank == specific[i] && rank > 0 {
-				quality[i] = max(quality[i], q)
+		for f, names := range formats {
+			for i, name := range names {
+				rank := 0
+				switch mediaRange {
+				case name:
+					rank = 3
+				case name[:strings.IndexByte(name, '/')] + "/*":
+					rank = 2
+				case "*/*", "*": // the old HttpURLConnection of Java sends *
+					rank = 1
+				}
+				if rank > specific[f][i] {
+					quality[f][i], specific[f][i] = q, rank
+				} else if rank == specific[f][i] && rank > 0 {
+					quality[f][i] = max(quality[f][i], q)
+				}
 			}
 		}
 	}
-	return slices.Max(quality[:]) > 0
+	asJSON, asXML := slices.Max(quality[inJSON][:]), slices.Max(quality[inXML][:])
+	if asXML > asJSON {
+		return inXML, true
+	}
+	return inJSON, asJSON > 0
 }
 
 // splitList takes a header of comma-separated elements apart; a comma in a quoted
@@ -111,13 +138,15 @@ func splitList(header string) []string {
 	return append(list, strings.TrimSpace(header[begin:]))
 }
 
-// sendsJSON refuses a body that is not said to be FHIR JSON in UTF-8.
-func (x *exchange) sendsJSON() error {
+// sends is the format of the body. One that is not said to be FHIR in UTF-8 is refused.
+func (x *exchange) sends() (format, error) {
 	mediaType, params, err := mime.ParseMediaType(x.Header.Get("Content-Type"))
-	if err != nil || !isJSON(mediaType) || !isR4(params) || !isUTF8(params) || !x.plain() {
-		return unsupportedMedia("the body must be FHIR JSON", "send Content-Type: application/fhir+json", "application/fhir+json, application/json")
+	f, ok := formatOf(mediaType)
+	if err != nil || !ok || !isR4(params) || !isUTF8(params) || !x.plain() {
+		return inJSON, unsupportedMedia("the body must be FHIR, as JSON or XML", "send Content-Type: application/fhir+json or application/fhir+xml",
+			"application/fhir+json, application/json, application/fhir+xml, application/xml")
 	}
-	return nil
+	return f, nil
 }
 
 // sendsForm refuses the body of a search that is not a form.

@@ -16,68 +16,103 @@ func TestContentNegotiation(t *testing.T) {
 	a.do(t, "PUT", "/fhir/Patient/p1", patient).wantStatus(t, 201)
 	for _, c := range []struct {
 		name, accept, query string
-		status              int
+		want                string // the format, "" is 406
 	}{
-		{"no Accept means anything", "", "", 200},
-		{"the type of FHIR", "application/fhir+json", "", 200},
-		{"plain JSON", "application/json", "", 200},
-		{"text JSON", "text/json", "", 200},
-		{"the type of DSTU2", "application/json+fhir", "", 200},
-		{"anything", "*/*", "", 200},
-		{"any application", "application/*", "", 200},
-		{"any text means text/json too", "text/*", "", 200},
-		{"a lone star, as old Java sends", "text/html, *; q=.2", "", 200},
-		{"case does not matter", "Application/FHIR+JSON", "", 200},
-		{"a charset is left aside", "application/fhir+json; charset=utf-8", "", 200},
-		{"R4 by version", "application/fhir+json; fhirVersion=4.0", "", 200},
-		{"R4 by version without blanks", "application/fhir+json;fhirVersion=4.0", "", 200},
-		{"R3 by version", "application/fhir+json; fhirVersion=3.0", "", 406},
-		{"R5 by version", "application/fhir+json; fhirVersion=5.0", "", 406},
-		{"R3 preferred, R4 possible", "application/fhir+json; fhirVersion=3.0, application/fhir+json; fhirVersion=4.0; q=0.5", "", 200},
-		{"XML only", "application/fhir+xml", "", 406},
-		{"XML preferred, JSON possible", "application/fhir+xml, application/fhir+json;q=0.1", "", 200},
-		{"a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", 200},
-		{"HTML only", "text/html", "", 406},
-		{"turtle only", "text/turtle", "", 406},
-		{"JSON refused", "application/fhir+json;q=0, application/json;q=0, text/json;q=0, application/json+fhir;q=0, */*", "", 406},
-		{"one form of JSON refused leaves the others", "application/json;q=0, */*", "", 200},
-		{"everything refused", "*/*;q=0", "", 406},
-		{"the specific range wins over the general one", "*/*;q=0, application/fhir+json", "", 200},
-		{"nothing that can be read", ";;;", "", 406},
-		{"a comma in quotes separates nothing", `application/fhir+xml;x="a,application/json"`, "", 406},
+		{"no Accept means anything", "", "", "json"},
+		{"the type of FHIR", "application/fhir+json", "", "json"},
+		{"plain JSON", "application/json", "", "json"},
+		{"text JSON", "text/json", "", "json"},
+		{"the type of DSTU2", "application/json+fhir", "", "json"},
+		{"anything", "*/*", "", "json"},
+		{"any application", "application/*", "", "json"},
+		{"any text means text/json too", "text/*", "", "json"},
+		{"a lone star, as old Java sends", "text/html, *; q=.2", "", "json"},
+		{"case does not matter", "Application/FHIR+JSON", "", "json"},
+		{"a charset is left aside", "application/fhir+json; charset=utf-8", "", "json"},
+		{"R4 by version", "application/fhir+json; fhirVersion=4.0", "", "json"},
+		{"R4 by version without blanks", "application/fhir+json;fhirVersion=4.0", "", "json"},
+		{"R3 by version", "application/fhir+json; fhirVersion=3.0", "", ""},
+		{"R5 by version", "application/fhir+json; fhirVersion=5.0", "", ""},
+		{"R3 preferred, R4 possible", "application/fhir+json; fhirVersion=3.0, application/fhir+json; fhirVersion=4.0; q=0.5", "", "json"},
+		{"XML only", "application/fhir+xml", "", "xml"},
+		{"XML preferred, JSON possible", "application/fhir+xml, application/fhir+json;q=0.1", "", "xml"},
+		{"a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", "xml"},
+		{"plain XML", "application/xml", "", "xml"},
+		{"text XML", "text/xml", "", "xml"},
+		{"the XML of DSTU2", "application/xml+fhir", "", "xml"},
+		{"XML of R4 by version", "application/fhir+xml; fhirVersion=4.0", "", "xml"},
+		{"XML of R3 by version", "application/fhir+xml; fhirVersion=3.0", "", ""},
+		{"XML, or JSON of R3", "application/fhir+json; fhirVersion=3.0, application/fhir+xml", "", "xml"},
+		{"both alike mean JSON", "application/fhir+xml, application/fhir+json", "", "json"},
+		{"JSON preferred, XML possible", "application/fhir+xml;q=0.5, application/fhir+json;q=0.6", "", "json"},
+		{"JSON refused, XML possible", "application/fhir+json;q=0, application/fhir+xml;q=0.1", "", "xml"},
+		{"XML rather than anything", "application/fhir+xml, */*;q=0.5", "", "xml"},
+		{"HTML only", "text/html", "", ""},
+		{"turtle only", "text/turtle", "", ""},
+		{"JSON refused", "application/fhir+json;q=0, application/json;q=0, text/json;q=0, application/json+fhir;q=0, */*", "", "xml"},
+		{"one form of JSON refused leaves the others", "application/json;q=0, */*", "", "json"},
+		{"everything refused", "*/*;q=0", "", ""},
+		{"the specific range wins over the general one", "*/*;q=0, application/fhir+json", "", "json"},
+		{"nothing that can be read", ";;;", "", ""},
+		{"a comma in quotes separates nothing", `application/fhir+xml;x="a,application/json"`, "", "xml"},
 
-		{"_format json", "", "_format=json", 200},
-		{"_format with a +", "", "_format=application/fhir%2Bjson", 200},
-		{"_format with a blank for the +", "", "_format=application/fhir+json", 200},
-		{"_format of plain JSON", "", "_format=application/json", 200},
-		{"_format with a version", "", "_format=application/fhir%2Bjson;fhirVersion=4.0", 200},
-		{"_format with a version and blanks", "", "_format=application/fhir+json;+fhirVersion=4.0", 200},
-		{"_format of R3", "", "_format=application/fhir%2Bjson;fhirVersion=3.0", 406},
-		{"_format xml", "", "_format=xml", 406},
-		{"_format html", "", "_format=html", 406},
-		{"_format nonsense", "", "_format=%22;;", 406},
-		{"_format wins over an Accept that is refused", "application/fhir+xml", "_format=json", 200},
-		{"_format wins over an Accept that is served", "application/fhir+json", "_format=xml", 406},
-		{"an empty _format says nothing", "application/fhir+xml", "_format=", 406},
+		{"_format json", "", "_format=json", "json"},
+		{"_format with a +", "", "_format=application/fhir%2Bjson", "json"},
+		{"_format with a blank for the +", "", "_format=application/fhir+json", "json"},
+		{"_format of plain JSON", "", "_format=application/json", "json"},
+		{"_format with a version", "", "_format=application/fhir%2Bjson;fhirVersion=4.0", "json"},
+		{"_format with a version and blanks", "", "_format=application/fhir+json;+fhirVersion=4.0", "json"},
+		{"_format of R3", "", "_format=application/fhir%2Bjson;fhirVersion=3.0", ""},
+		{"_format xml", "", "_format=xml", "xml"},
+		{"_format of FHIR XML", "", "_format=application/fhir%2Bxml", "xml"},
+		{"_format of XML with a blank for the +", "", "_format=application/fhir+xml", "xml"},
+		{"_format of plain XML", "", "_format=text/xml", "xml"},
+		{"_format of XML of R3", "", "_format=application/fhir%2Bxml;fhirVersion=3.0", ""},
+		{"_format turtle", "", "_format=ttl", ""},
+		{"_format html", "", "_format=html", ""},
+		{"_format nonsense", "", "_format=%22;;", ""},
+		{"_format wins over an Accept that is refused", "text/html", "_format=json", "json"},
+		{"_format wins over an Accept that is served", "application/fhir+json", "_format=xml", "xml"},
+		{"an empty _format says nothing", "application/fhir+xml", "_format=", "xml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var headers []string
 			if c.accept != "" {
 				headers = append(headers, "Accept: "+c.accept)
 			}
-			for _, path := range []string{"/fhir/Patient/p1", "/fhir/metadata", "/fhir/Patient"} {
-				if got := a.do(t, "GET", path+"?"+c.query, "", headers...); got.StatusCode != c.status {
-					t.Errorf("%s: status %d, want %d: %s", path, got.StatusCode, c.status, got.body)
+			for _, path := range []string{"/fhir/Patient/p1", "/fhir/metadata", "/fhir/Patient", "/fhir/Patient/p1/_history"} {
+				if got := a.do(t, "GET", path+"?"+c.query, "", headers...).format(t); got != c.want {
+					t.Errorf("%s: format %q, want %q", path, got, c.want)
 				}
+			}
+			if got := a.do(t, "GET", "/fhir/Patient/none?"+c.query, "", headers...); c.want == "xml" && !got.isXML() {
+				t.Errorf("a refusal is not in XML: %s", got.body)
 			}
 			if c.query == "" {
 				return
 			}
-			if got := a.do(t, "POST", "/fhir/Patient/_search", c.query, append(headers, "Content-Type: ", "Content-Type: application/x-www-form-urlencoded")...); c.accept == "" && got.StatusCode != c.status {
-				t.Errorf("in a form: status %d, want %d: %s", got.StatusCode, c.status, got.body)
+			got := a.do(t, "POST", "/fhir/Patient/_search", c.query, append(headers, "Content-Type: ", "Content-Type: application/x-www-form-urlencoded")...)
+			if c.accept == "" && got.format(t) != c.want {
+				t.Errorf("in a form: format %q, want %q", got.format(t), c.want)
 			}
 		})
 	}
+}
+
+// format of a success, "" for one that is not acceptable.
+func (a answer) format(t testing.TB) string {
+	t.Helper()
+	switch {
+	case a.StatusCode == http.StatusNotAcceptable:
+		return ""
+	case a.StatusCode != http.StatusOK:
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	case a.Header.Get("Vary") != "Accept":
+		t.Errorf("Vary: %q", a.Header.Get("Vary"))
+	case a.isXML():
+		return "xml"
+	}
+	return "json"
 }
 
 func TestSeveralAcceptHeadersAreOneList(t *testing.T) {

@@ -185,7 +185,7 @@ func TestLogAndMetricsHoldPatternsAndNoPatient(t *testing.T) {
 		{"PUT", "/fhir/Observation/" + secret + "2", secretBody, nil, "PUT /fhir/:type/:id 400", false},
 		{"PUT", "/fhir/Patient/" + secret, secretBody, nil, "PUT /fhir/:type/:id 400", false},
 		{"PUT", "/fhir/Observation/" + secret, secretBody[:len(secretBody)-3], nil, "PUT /fhir/:type/:id 400", false},
-		{"POST", "/fhir/Patient", `{"resourceType":"Patient","` + secret + `":1,"` + secret + `":2}`, nil, "POST /fhir/:type 400", false},
+		{"POST", "/fhir/Patient", `{"resourceType":"Patient","birthDate":"` + secret + `","name":"` + secret + `","name":[{"family":["` + secret + `"]}]}`, nil, "POST /fhir/:type 400", false},
 		{"POST", "/fhir/Patient", `{"resourceType":"Patient","name":"` + secret + `\x"}`, nil, "POST /fhir/:type 400", false},
 		{"PUT", "/fhir/Observation/" + secret, secretBody, []string{`If-Match: W/"7"`}, "PUT /fhir/:type/:id 412", false},
 		{"PATCH", "/fhir/Observation/" + secret, secretBody, nil, "PATCH /fhir/:type/:id 405", false},

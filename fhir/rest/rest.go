@@ -1,7 +1,10 @@
 // Package rest is the FHIR R4 REST API over a store: read, vread, create, update,
-// delete, history of an instance, search, and the CapabilityStatement that says so.
+// delete, history of an instance, search, $validate, and the CapabilityStatement that says so.
 //
-// What is stored is served byte for byte; no resource is decoded on the way out.
+// What is written is validated first, and refused with all its faults if it has any. What
+// is stored is JSON, and served byte for byte: no resource is decoded on the way out. XML
+// is read and written at the edge, for clients that send it or ask for it.
+//
 // Every refusal is an OperationOutcome that tells how to mend the request, and no
 // log line, metric or outcome holds an id, a query or a value of a patient.
 //
@@ -10,7 +13,7 @@
 //	404  there is no such URL, resource type or resource
 //	405  the URL is there, and Allow lists the methods it takes (PATCH, conditional update)
 //	501  FHIR defines this interaction, and this server does not have it
-//	     ($operations, batch and transaction, search and history over all types)
+//	     (other $operations, batch and transaction, search and history over all types)
 //
 // http://hl7.org/fhir/R4/http.html
 package rest
@@ -44,6 +47,9 @@ type Options struct {
 	// Handling of unknown search parameters when a request has no Prefer: handling=….
 	// search.Lenient by default. http://hl7.org/fhir/R4/search.html#errors
 	Handling search.Handling
+	// Validation is how thoroughly resources are checked before they are stored:
+	// ValidateProfiles by default.
+	Validation Validation
 	// MaxBody is the largest body that is read, in bytes: DefaultMaxBody by default.
 	MaxBody int64
 	// Timeout ends the work on a request: DefaultTimeout by default.
@@ -100,9 +106,12 @@ type shape struct {
 	does []action
 	// absent names what FHIR has at this URL, if this server does nothing there.
 	absent string
+	// operation is the definition of the operation at this URL, if there is one.
+	operation operation
 }
 
-// action is a method of a shape. Interaction is its code in the CapabilityStatement.
+// action is a method of a shape. Interaction is its code in the CapabilityStatement, "" if
+// the shape is an operation.
 // http://hl7.org/fhir/R4/valueset-restful-interaction.html
 type action struct {
 	method, interaction string
@@ -131,6 +140,7 @@ func New(st store.Store, o Options) http.Handler {
 	if s.MaxBody <= 0 {
 		s.MaxBody = DefaultMaxBody
 	}
+	s.Validation = cmp.Or(s.Validation, ValidateProfiles)
 	s.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
 	s.Software.Name = cmp.Or(s.Software.Name, "Kiln")
 	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
@@ -152,6 +162,7 @@ func New(st store.Store, o Options) http.Handler {
 
 // routes is the API: the router and the CapabilityStatement are both made from it.
 func (s *server) routes() []shape {
+	validation := operation{Name: "validate", Definition: "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
 	return []shape{
 		{path: "/fhir", absent: "batch, transaction, and search over all resource types"},
 		{path: "/fhir/", absent: "batch, transaction, and search over all resource types"},
@@ -163,6 +174,7 @@ func (s *server) routes() []shape {
 			{http.MethodPost, "create", s.create},
 		}},
 		{path: "/fhir/:type/_search", does: []action{{http.MethodPost, "search-type", s.search}}},
+		{path: "/fhir/:type/$validate", operation: validation, does: []action{{http.MethodPost, "", s.validate}}},
 		{path: "/fhir/:type/_history", absent: "the history of a resource type"},
 		{path: "/fhir/:type/:id", does: []action{
 			{http.MethodGet, "read", s.read},
@@ -171,6 +183,10 @@ func (s *server) routes() []shape {
 		}},
 		{path: "/fhir/:type/:id/_history", does: []action{{http.MethodGet, "history-instance", s.history}}},
 		{path: "/fhir/:type/:id/_history/:version", does: []action{{http.MethodGet, "vread", s.read}}},
+		{path: "/fhir/:type/:id/$validate", operation: validation, does: []action{
+			{http.MethodGet, "", s.validate},
+			{http.MethodPost, "", s.validate},
+		}},
 		{path: "/fhir/:type/:id/:compartment", absent: "search in a compartment"},
 	}
 }

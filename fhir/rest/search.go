@@ -48,9 +48,6 @@ func readForm(x *exchange) ([]search.Pair, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
-	x.pretty = x.pretty || first(form, "_pretty") == "true"
-	if format := first(form, "_format"); format != "" {
-		return form, acceptFormat(format)
-	}
-	return form, nil
+	_, err = x.takeFormat(form)
+	return form, err
 }

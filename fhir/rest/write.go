@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/xmlformat"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -18,13 +19,13 @@ func (s *server) create(x *exchange) (reply, error) {
 		// Ignoring it would make the duplicate that the client wants to avoid.
 		return reply{}, notImplemented("conditional create")
 	}
-	_, body, err := s.resource(x)
+	c, err := s.resource(x)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.put(x, store.Change{
+	return s.put(x, c, store.Change{
 		Key:  fhir.Key{Type: x.key.Type, ID: s.NewID()},
-		JSON: body,
+		JSON: c.json,
 		If:   store.Condition{Absent: true},
 	})
 }
@@ -36,18 +37,17 @@ func (s *server) update(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	id, body, err := s.resource(x)
+	c, err := s.resource(x)
 	if err != nil {
 		return reply{}, err
 	}
-	if id != x.key.ID {
-		return reply{}, refuse(http.StatusBadRequest, fhir.CodeValue, "the id of the resource is not the id of the URL").at(x.key.Type + ".id").
-			fix("send the id of the URL in the resource").spec("http://hl7.org/fhir/R4/http.html#update")
+	if c.id != x.key.ID {
+		return reply{}, otherID(x.key.Type)
 	}
-	return s.put(x, store.Change{Key: fhir.Key{Type: x.key.Type, ID: id}, JSON: body, If: condition})
+	return s.put(x, c, store.Change{Key: fhir.Key{Type: x.key.Type, ID: c.id}, JSON: c.json, If: condition})
 }
 
-func (s *server) put(x *exchange, change store.Change) (reply, error) {
+func (s *server) put(x *exchange, c content, change store.Change) (reply, error) {
 	written, err := s.write(x, change)
 	if err != nil {
 		if _, unfit := fhir.Stamp(change.JSON, change.Type, change.ID, "1", s.Now()); unfit != nil {
@@ -65,7 +65,7 @@ func (s *server) put(x *exchange, change store.Change) (reply, error) {
 	case written.Unchanged:
 		done = "the content is what was there already: no new version"
 	}
-	return x.withBody(r, written.JSON, done), nil
+	return x.withBody(r, written.JSON, done, c.warnings...), nil
 }
 
 func (s *server) write(x *exchange, change store.Change) (store.Result, error) {
@@ -79,9 +79,10 @@ func (s *server) write(x *exchange, change store.Change) (store.Result, error) {
 	return results[0], nil
 }
 
-// withBody gives a write the body that the client prefers.
+// withBody gives a write the body that the client prefers. Warnings are told to one that
+// prefers an OperationOutcome.
 // http://hl7.org/fhir/R4/http.html#ops
-func (x *exchange) withBody(r reply, representation []byte, done string) reply {
+func (x *exchange) withBody(r reply, representation []byte, done string, warnings ...fhir.Issue) reply {
 	if x.prefer.answer != "" {
 		applied := x.prefer.answer
 		if applied == "operationoutcome" {
@@ -92,7 +93,8 @@ func (x *exchange) withBody(r reply, representation []byte, done string) reply {
 	switch x.prefer.answer {
 	case "minimal":
 	case "operationoutcome":
-		r.body = fhir.OperationOutcome(fhir.Issue{Severity: fhir.Information, Code: fhir.CodeInformational, Message: done})
+		issues := []fhir.Issue{{Severity: fhir.Information, Code: fhir.CodeInformational, Message: done}}
+		r.body = fhir.OperationOutcome(append(issues, warnings...)...)
 	default:
 		r.body = representation
 	}
@@ -159,26 +161,23 @@ func versionOf(headers []string) (string, bool) {
 	return version, fhir.ValidID(version)
 }
 
-// resource reads the body: a resource of the type of the URL, compact.
-func (s *server) resource(x *exchange) (id string, compact []byte, err error) {
+// received is the body, as JSON.
+func (s *server) received(x *exchange) ([]byte, error) {
+	sent := inJSON
 	if x.ContentLength != 0 {
-		if err := x.sendsJSON(); err != nil {
-			return "", nil, err
+		var err error
+		if sent, err = x.sends(); err != nil {
+			return nil, err
 		}
 	}
 	body, err := readBody(x, s.MaxBody)
-	if err != nil {
-		return "", nil, err
+	if err != nil || sent == inJSON {
+		return body, err
 	}
-	resourceType, id, compact, err := fhir.Parse(body)
-	if err != nil {
-		return "", nil, bad(err)
+	if body, err = xmlformat.ToJSON(body); err != nil {
+		return nil, bad(err)
 	}
-	if resourceType != x.key.Type {
-		return "", nil, refuse(http.StatusBadRequest, fhir.CodeInvalid, "the resourceType of the body is not the type of the URL").at("resourceType").
-			fix("send a resource of type " + x.key.Type + ", or use the URL of its type").spec("http://hl7.org/fhir/R4/http.html#create")
-	}
-	return id, compact, nil
+	return body, nil
 }
 
 // readBody reads at most limit bytes.
