@@ -19,6 +19,7 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (fix: gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(TAGS) ./...
+	$(GO) vet -tags nomsgpack,google ./cmd
 	$(GO) run $(STATICCHECK) $(TAGS) ./...
 
 bench: ## all benchmarks, in one run

@@ -27,14 +27,15 @@ var sampleConfig []byte
 
 // Config is everything that can be configured. See config.yaml for what the keys mean.
 type Config struct {
-	Listen   string                  `yaml:"listen" validate:"required,hostname_port"`
-	Insecure bool                    `yaml:"insecure"`
-	Store    string                  `yaml:"store" validate:"required,store"`
-	BaseURL  string                  `yaml:"baseURL" validate:"omitempty,http_url"`
-	Handling string                  `yaml:"handling" validate:"oneof=lenient strict"`
-	Limits   LimitsConfig            `yaml:"limits"`
-	Log      LogConfig               `yaml:"log"`
-	Sources  map[string]SourceConfig `yaml:"sources" validate:"dive"`
+	Listen     string                  `yaml:"listen" validate:"required,hostname_port"`
+	Insecure   bool                    `yaml:"insecure"`
+	Store      string                  `yaml:"store" validate:"required,store"`
+	BaseURL    string                  `yaml:"baseURL" validate:"omitempty,http_url"`
+	Handling   string                  `yaml:"handling" validate:"oneof=lenient strict"`
+	Validation string                  `yaml:"validation" validate:"oneof=profiles invariants structure nothing"`
+	Limits     LimitsConfig            `yaml:"limits"`
+	Log        LogConfig               `yaml:"log"`
+	Sources    map[string]SourceConfig `yaml:"sources" validate:"dive"`
 }
 
 // LimitsConfig are the largest bodies that are read.
@@ -77,34 +78,9 @@ func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 }
 
 // configError is a fault of a configuration file with its place.
-type configError struct {
-	File         string
-	Line, Column int
-	Key          string
-	What, Fix    string
-	text         string // the line
-}
+type configError frame
 
-// Error frames the fault: place, line, caret, fix.
-func (e *configError) Error() string {
-	var b strings.Builder
-	b.WriteString(e.What)
-	if e.File != "" {
-		fmt.Fprintf(&b, "\n  --> %s:%d:%d", e.File, e.Line, e.Column)
-		if e.Key != "" {
-			b.WriteString("  " + e.Key)
-		}
-		if e.text != "" {
-			number := strconv.Itoa(e.Line)
-			margin := strings.Repeat(" ", len(number))
-			fmt.Fprintf(&b, "\n %s |\n %s | %s\n %s | %s^", margin, number, e.text, margin, strings.Repeat(" ", max(0, e.Column-1)))
-		}
-	}
-	if e.Fix != "" {
-		b.WriteString("\n  = fix: " + e.Fix)
-	}
-	return b.String()
-}
+func (e *configError) Error() string { return frame(*e).String() }
 
 // loadConfig is the defaults with the file over them; file may be "". Unknown keys and
 // wrong values are a *configError.
@@ -124,7 +100,7 @@ func loadConfig(file string) (*Config, error) {
 		if e, ok := errors.AsType[*configError](err); ok {
 			e.File = file
 			if lines := strings.Split(string(content), "\n"); e.Line >= 1 && e.Line <= len(lines) {
-				e.text = strings.TrimRight(lines[e.Line-1], "\r")
+				e.Text = strings.TrimRight(lines[e.Line-1], "\r")
 			}
 		}
 		return nil, err
@@ -193,7 +169,7 @@ func unknownKeys(n *yaml.Node, t reflect.Type, path string) error {
 			}
 		}
 		if field == nil {
-			return &configError{Line: key.Line, Column: key.Column, Key: path + key.Value,
+			return &configError{Line: key.Line, Column: key.Column, At: path + key.Value,
 				What: fmt.Sprintf("there is no key %q", key.Value), Fix: fmt.Sprintf("did you mean %q? Keys here: %s", nearest(key.Value, known), strings.Join(known, ", "))}
 		}
 		if err := unknownKeys(value, field, path+key.Value+"."); err != nil {
@@ -240,7 +216,7 @@ func validateConfig(c *Config, root *yaml.Node) error {
 	if f.Tag() == "oneof" {
 		fix = "use one of " + strings.ReplaceAll(f.Param(), " ", ", ")
 	}
-	return &configError{Line: place.Line, Column: place.Column, Key: path, What: "the value is not allowed", Fix: fix}
+	return &configError{Line: place.Line, Column: place.Column, At: path, What: "the value is not allowed", Fix: fix}
 }
 
 // find is the node at a path as validator writes it: sources[ward-3].zone.

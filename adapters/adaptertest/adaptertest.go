@@ -21,6 +21,7 @@ import (
 	"github.com/kiln-health/kiln/adapters/when"
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/fhirtest"
+	"github.com/kiln-health/kiln/fhir/validate"
 )
 
 // received is when the payload of a case came in, unless the case says otherwise.
@@ -32,8 +33,9 @@ var received = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 // there are any). testdata/NAME.yaml, which is optional, states the source of the
 // case: mediaType, received, zone, patient, patients, patientSystem.
 //
-// Every conversion must account for all rows, repeat to the byte, and be valid FHIR for
-// a validator that is not ours; a payload cut off anywhere must not panic.
+// Every conversion must account for all rows, repeat to the byte, and be valid FHIR for our
+// validator, with the profiles that it claims, and for one that is not ours; a payload cut
+// off anywhere must not panic.
 func Run(t *testing.T, a adapters.Adapter) {
 	t.Helper()
 	m := a.Manifest()
@@ -150,6 +152,12 @@ func Accept(t testing.TB, a adapters.Adapter, p adapters.Payload) (adapters.Conv
 	for _, r := range resources {
 		if _, err := google.Unmarshal(r.JSON); err != nil {
 			t.Errorf("%s is not valid FHIR: %v\n%s", r.Key, err, r.JSON)
+		}
+		found := validate.Resource(r.JSON, nil)
+		for _, i := range found.Issues() {
+			if i.Severity == fhir.SevError || i.Severity == fhir.Fatal {
+				t.Errorf("%s is not valid: %v\n%s", r.Key, i, r.JSON)
+			}
 		}
 	}
 	return c, nil
