@@ -176,6 +176,34 @@ func TestResourcesOfAdaptersKeepTheirBytes(t *testing.T) {
 	}
 }
 
+// The patch suite of HL7 has resources in XML that others wrote by hand.
+func TestResourcesOfThePatchSuiteAreRead(t *testing.T) {
+	suite, err := os.ReadFile(filepath.Join(fhirtest.Shared(t), "suites", "patch", "fhir-patch-tests.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for rest := suite; ; n++ {
+		start := bytes.Index(rest, []byte(` xmlns="http://hl7.org/fhir"`))
+		if start < 0 {
+			break
+		}
+		start = bytes.LastIndexByte(rest[:start], '<')
+		name, _, _ := bytes.Cut(rest[start+1:], []byte(" "))
+		end := []byte("</" + string(name) + ">")
+		length := bytes.Index(rest[start:], end) + len(end)
+		json, err := xmlformat.ToJSON(rest[start : start+length])
+		if err != nil {
+			t.Fatalf("%v\n%s", err, rest[start:start+length])
+		}
+		roundTrip(t, json)
+		rest = rest[start+length:]
+	}
+	if n < 50 {
+		t.Errorf("%d resources only", n)
+	}
+}
+
 // Every element of every resource and data type, with every type that it may have, is the same in both forms.
 func TestEveryElementOfR4HasBothForms(t *testing.T) {
 	n := 0

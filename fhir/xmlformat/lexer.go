@@ -381,24 +381,27 @@ func (l *lexer) startTag() (mark, error) {
 	return m, nil
 }
 
-// name is the name that begins here, with at most one colon, not at an end. It is empty if there is none.
+// name is the name that begins here, with one colon at most. It is empty if there is none.
 // https://www.w3.org/TR/xml-names/#ns-qualnames
 func (l *lexer) name() []byte {
-	start, colon := l.pos, false
+	start, colon, first := l.pos, false, true // first of a name or of its part behind the colon
 	for ; l.pos < len(l.doc); l.pos++ {
-		first := l.pos == start || l.doc[l.pos-1] == ':'
 		switch c := l.doc[l.pos]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_':
+			first = false
+			continue
 		case !first && ('0' <= c && c <= '9' || c == '-' || c == '.'):
-		case !first && c == ':' && !colon:
-			colon = true
-		case first:
-			return nil
-		default:
-			return l.doc[start:l.pos]
+			continue
+		case !first && !colon && c == ':':
+			first, colon = true, true
+			continue
 		}
+		break
 	}
-	return nil
+	if first {
+		return nil
+	}
+	return l.doc[start:l.pos]
 }
 
 func split(name []byte) (prefix, local []byte) {

@@ -68,7 +68,7 @@ type compiler map[*definitions.Element]*shape
 func (c compiler) ofType(name string) *shape {
 	s, ok := definitions.ForType(name)
 	if !ok {
-		return nil
+		return &shape{name: name} // R4 has none such
 	}
 	return c.ofElement(s.Root(), s.Kind == definitions.Primitive)
 }

@@ -37,8 +37,8 @@ const (
 // what fhir.Parse returns for it, and FromJSON makes the same resource of it.
 //
 // Comments, processing instructions and white space between elements are not part of a
-// resource and dropped. Values lose blanks at their ends, as the standard recommends, but for
-// strings and markdown, in which JSON keeps them too. The div of a narrative is kept as it is
+// resource and dropped. Values and ids lose white space at their ends, as the standard recommends,
+// but strings and markdown keep it, as they do in JSON. The div of a narrative is kept as it is
 // written, with these exceptions: prefixes of elements, which JSON has no place to declare, are
 // resolved, CDATA becomes text, and what a browser may read as more than it is in XML is
 // dropped: processing instructions, and comments with < or >. Namespaces that are
@@ -51,7 +51,11 @@ const (
 // not changed and not kept. ToJSON may be called from any number of goroutines.
 func ToJSON(xml []byte) ([]byte, error) {
 	r := reader{lexer: lexer{doc: xml}, model: model()}
-	if err := r.document(); err != nil {
+	err := r.document()
+	if err == nil && len(r.out) > MaxBytes {
+		err = tooLong(0, "the JSON")
+	}
+	if err != nil {
 		return nil, describe(err, xml, r.at)
 	}
 	return r.out, nil
@@ -64,15 +68,19 @@ func ToJSON(xml []byte) ([]byte, error) {
 //
 // JSON that cannot be written in XML is refused like wrong XML in ToJSON: a name that is not
 // defined, an array where one value belongs or the reverse, a string where a number belongs,
-// an empty element, null outside an array of primitives, a control character. The div
-// of a narrative must be well-formed XHTML; it is kept as ToJSON keeps it, and gets the
-// namespace of XHTML if it does not declare it. So ToJSON(FromJSON(x)) has the same values as
-// x if x is valid.
+// an empty element, null outside an array of primitives, a control character. The div of a
+// narrative must be well-formed XHTML; it is kept as ToJSON keeps it, without white space
+// around it, and gets the namespace of XHTML if it does not declare it. So
+// ToJSON(FromJSON(x)) has the same values as x if x is valid.
 //
 // Errors, limits and concurrency are as for ToJSON.
 func FromJSON(json []byte) ([]byte, error) {
 	w := writer{doc: json, model: model()}
-	if err := w.document(); err != nil {
+	err := w.document()
+	if err == nil && len(w.out) > MaxBytes {
+		err = tooLong(0, "the XML")
+	}
+	if err != nil {
 		return nil, describe(err, json, w.at)
 	}
 	return w.out, nil
