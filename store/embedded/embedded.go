@@ -22,23 +22,33 @@
 // reference finds the newest first without sorting. The date is search.SortDate, with
 // nanoseconds. Its span is 0 if all dates of the resource lie within a day of it, else
 // 1: a search by range looks one day further for the former and everywhere for the
-// latter. The value of a d or e key is the length of that interval where it is the only one.
+// latter. The value of a d or e key is the length of the date, if there is one date or none.
 //
-// All keys of one write are one Pebble batch. The index keys only propose; whether a
-// resource matches is always for search.Query.Matches to say, or, for a count, for keys
-// that say all that Matches would look at.
+// All keys of one write are one Pebble batch. Index keys propose; whether a resource
+// matches is for search.Query.Matches to say. Only a clause that asks for nothing but what
+// an e key says is not asked again, and a date is asked of the key and its value alone.
 //
-// # What is durable
+// # What is durable, and what is seen
 //
-// Writes are grouped: whoever comes first commits for all who wait, with one fsync. A
-// search or a read sees the state after the last finished fsync, never one that a power
-// failure could take back.
+// Writes are grouped: whoever comes first commits for all who wait, with one fsync. Reads
+// and searches see the state after the last finished fsync, never one that a power failure
+// could take back. Memory on top of Options.CacheBytes: 64 MiB, and the page at hand.
+//
+// # When the disk fails
+//
+// A write that may not find room is refused before it begins, see Options.ReserveBytes. If
+// the log cannot be written or synced, nobody gets an acknowledgement, all later writes
+// are refused with the cause, Check tells it, and reads go on with what was there before.
+// If the manifest cannot be written, Options.Fatal ends the process; if a new log cannot,
+// Pebble does. In each case Open finds everything that was acknowledged, and of the rest
+// whole writes or nothing.
 package embedded
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -83,6 +93,7 @@ type Store struct {
 	now     func() time.Time
 	log     *logger
 	reserve int64
+	seed    maphash.Seed // tells which stripe locks a resource
 	stripes [stripeCount]chan struct{}
 
 	// mu is held for reading by every running call and for writing by Close.
@@ -172,6 +183,7 @@ func open(dir string, opt *Options) (*Store, error) {
 	s := &Store{
 		dir: dir, lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
 		log:    &logger{log: o.Logger, fatal: o.Fatal},
+		seed:   maphash.MakeSeed(),
 		turn:   make(chan struct{}, 1),
 		counts: map[string]int64{},
 		limits: limits{pageBytes: 32 << 20, tries: 100, triesEach: 10},
@@ -308,7 +320,7 @@ func pebbleOptions(o *Options, lock *pebble.Lock, log *logger) *pebble.Options {
 		FormatMajorVersion:         pebble.FormatTableFormatV6,
 		MemTableSize:               memTableBytes,
 		L0CompactionThreshold:      4,
-		L0StopWritesThreshold:      1000,
+		L0StopWritesThreshold:      32,
 		LBaseMaxBytes:              64 << 20,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 	}

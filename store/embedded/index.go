@@ -92,7 +92,7 @@ func (x *indexer) give(value []byte) {
 
 // dates finds where the resource stands by date, and indexes all dates.
 func (x *indexer) dates(t *search.Terms) {
-	place, class, value := x.extent(t, sortDate)
+	place, class, value := extent(t, sortDate)
 	x.tail = append(appendDate(append(x.tail[:0], class), place), x.id...)
 	x.value = append(x.value[:0], value...)
 	if _, ok := search.Lookup(x.resourceType, sortDate); ok {
@@ -105,7 +105,7 @@ func (x *indexer) dates(t *search.Terms) {
 		if d.Param == sortDate || slices.ContainsFunc(t.Dates[:i], func(e search.Date) bool { return e.Param == d.Param }) {
 			continue
 		}
-		place, class, value := x.extent(t, d.Param)
+		place, class, value := extent(t, d.Param)
 		x.start(dateKey)
 		x.key = appendDate(append(appendName(x.key, d.Param), class), place)
 		x.finish(value)
@@ -114,7 +114,7 @@ func (x *indexer) dates(t *search.Terms) {
 
 // extent is where all dates of a parameter lie: the first low edge, whether all are
 // within shortSpan of it, and the value of the key.
-func (x *indexer) extent(t *search.Terms, param string) (first time.Time, class byte, value []byte) {
+func extent(t *search.Terms, param string) (first time.Time, class byte, value []byte) {
 	var last time.Time
 	n, open := 0, false
 	for _, d := range t.Dates {
@@ -127,7 +127,7 @@ func (x *indexer) extent(t *search.Terms, param string) (first time.Time, class 
 		if d.High.After(last) {
 			last = d.High
 		}
-		open = open || d.High.IsZero() || d.Low.IsZero()
+		open = open || d.High.IsZero()
 		n++
 	}
 	if n == 0 {

@@ -176,3 +176,58 @@ func FuzzStoredBytes(f *testing.F) {
 		readDates(time.Unix(0, 0), b)
 	})
 }
+
+func TestOnlyOneDateIsKeptInAValue(t *testing.T) {
+	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
+	date := func(low, high time.Time) search.Date { return search.Date{Param: sortDate, Low: low, High: high} }
+	for name, test := range map[string]struct {
+		dates []search.Date
+		first time.Time
+		class byte
+		value bool
+	}{
+		"none":               {nil, time.Time{}, short, true},
+		"another parameter":  {[]search.Date{{Param: "birthdate", Low: day(1), High: day(2)}}, time.Time{}, short, true},
+		"a day":              {[]search.Date{date(day(1), day(2))}, day(1), short, true},
+		"more than a day":    {[]search.Date{date(day(1), day(2).Add(1))}, day(1), long, true},
+		"open to the right":  {[]search.Date{date(day(1), time.Time{})}, day(1), long, true},
+		"open to the left":   {[]search.Date{date(time.Time{}, day(1))}, time.Time{}, long, false},
+		"two within a day":   {[]search.Date{date(day(1).Add(1), day(2)), date(day(1), day(1).Add(1))}, day(1), short, false},
+		"two in a week":      {[]search.Date{date(day(1), day(1).Add(1)), date(day(7), day(7).Add(1))}, day(1), long, false},
+		"the first one open": {[]search.Date{date(day(3), time.Time{}), date(day(2), day(3))}, day(2), long, false},
+	} {
+		first, class, value := extent(&search.Terms{Dates: test.dates}, sortDate)
+		if !first.Equal(test.first) || class != test.class || (len(value) > 0) != test.value {
+			t.Errorf("%s: got %v %d %x", name, first, class, value)
+		}
+	}
+}
+
+func TestPairsOfASubjectThatIsNoPatientParameterSayNothing(t *testing.T) {
+	values := map[string][]byte{}
+	x := indexer{resourceType: "Observation", id: "a", emit: func(key, value []byte) error {
+		values[string(key)] = bytes.Clone(value)
+		return nil
+	}}
+	err := x.each(time.Unix(0, 0), &search.Terms{
+		Tokens:     []search.Token{{Param: "code", Code: "c"}},
+		References: []search.Reference{{Param: "patient", Type: "Patient", ID: "p1"}, {Param: "subject", Type: "Patient", ID: "p1"}, {Param: "subject", Type: "Patient", ID: "p2"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, known := range map[string]bool{"p1": true, "p2": false} {
+		prefix := appendTerm(appendName(appendName([]byte{equalKey}, "Observation"), "patient+code"), id)
+		found := 0
+		for key, value := range values {
+			if strings.HasPrefix(key, string(prefix)) {
+				if found++; (len(value) > 0) != known {
+					t.Errorf("%s: the value is %x", id, value)
+				}
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s: %d keys", id, found)
+		}
+	}
+}

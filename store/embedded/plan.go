@@ -229,7 +229,7 @@ func (p *planner) ids(c *search.Clause) plan {
 		}
 	}
 	slices.Sort(ids)
-	return plan{ids: slices.Compact(ids), order: byID, once: true, rank: rankID}
+	return plan{ids: slices.Compact(ids), once: true, rank: rankID}
 }
 
 // equal are the beginnings of the keys of all resources that may hold one of the values,
@@ -242,49 +242,43 @@ func (p *planner) equal(c *search.Clause) (prefixes [][]byte, exact, ok bool) {
 	} else if others := contained(c.Param.Name); others != nil {
 		names, exact = append(names, others...), false
 	}
+	add := func(some [][]byte, few bool) bool {
+		prefixes = append(prefixes, some...)
+		return few
+	}
 	for _, name := range names {
 		for i := range c.Values {
 			v := &c.Values[i]
-			start := appendName(appendName([]byte{equalKey}, p.q.Type), name)
-			var full, part []byte
+			token := c.Param.Type == search.TokenParam || c.Modifier == "identifier"
+			if token && v.AnyCode {
+				return nil, false, false
+			}
+			exact = exact && max(len(v.Code), len(v.System), len(v.RefID), len(v.URL)) < maxTerm
+			ok := true
 			switch {
-			case c.Param.Type == search.TokenParam || c.Modifier == "identifier":
-				if v.AnyCode {
-					return nil, false, false
-				}
-				part = appendTerm(start, v.Code)
-				if !v.AnySystem {
-					full = appendTerm(part, v.System)
-				}
-				exact = exact && len(v.Code) < maxTerm && len(v.System) < maxTerm
+			case token && v.AnySystem:
+				ok = add(p.seconds(p.term(name, v.Code)))
+			case token:
+				prefixes = append(prefixes, appendTerm(p.term(name, v.Code), v.System))
+			case v.RefID != "" && v.RefType == "":
+				ok = add(p.seconds(p.term(name, v.RefID)))
 			case v.RefID != "":
-				part = appendTerm(start, v.RefID)
-				if v.RefType != "" {
-					full = appendTerm(part, v.RefType)
-				}
-				exact = exact && len(v.RefID) < maxTerm && v.URL == ""
-			case v.URL != "":
-				start = appendName(appendName([]byte{equalKey}, p.q.Type), urlName(name))
-				full = appendTerm(appendTerm(start, v.URL), "")
-				exact = exact && len(v.URL) < maxTerm
-			default:
-				continue // matches nothing
+				prefixes = append(prefixes, appendTerm(p.term(name, v.RefID), v.RefType))
 			}
-			if v.RefID != "" && v.URL != "" {
+			if !token && v.URL != "" {
+				prefixes = append(prefixes, appendTerm(p.term(urlName(name), v.URL), ""))
+			}
+			if !ok {
 				return nil, false, false
 			}
-			if full != nil {
-				prefixes = append(prefixes, full)
-				continue
-			}
-			some, few := p.seconds(part)
-			if !few {
-				return nil, false, false
-			}
-			prefixes = append(prefixes, some...)
 		}
 	}
 	return distinct(prefixes), exact, len(prefixes) <= maxRanges/2
+}
+
+// term is the beginning of the keys of a parameter with that first text.
+func (p *planner) term(name, text string) []byte {
+	return appendTerm(appendName(appendName([]byte{equalKey}, p.q.Type), name), text)
 }
 
 // seconds are the beginnings of the keys that follow prefix by one more text: the systems
@@ -373,7 +367,7 @@ func (p *planner) pairOf(patients []string, c *search.Clause) (plan, bool) {
 	}
 	var prefixes [][]byte
 	for _, id := range patients {
-		start := appendTerm(appendName(appendName([]byte{equalKey}, p.q.Type), pairName(c.Param.Name)), id)
+		start := p.term(pairName(c.Param.Name), id)
 		for i := range c.Values {
 			v := &c.Values[i]
 			if v.AnyCode {

@@ -21,8 +21,6 @@ const stripeCount = 1024
 // maxWrite is how many bytes one write has at most. Pebble cannot hold 4 GiB.
 const maxWrite = 1 << 30
 
-var stripeSeed = maphash.MakeSeed()
-
 // Write applies all changes or none. The changes of one call share lastUpdated, unless
 // the clock is behind the version that is replaced: that time is kept then.
 func (s *Store) Write(ctx context.Context, changes ...store.Change) ([]store.Result, error) {
@@ -98,7 +96,7 @@ func (s *Store) lockAll(ctx context.Context, changes []store.Change) (unlock fun
 			slices.Sort(stripes)
 			stripes = slices.Compact(stripes)
 		}
-		stripes = append(stripes, stripe(changes[i].Key))
+		stripes = append(stripes, s.stripe(changes[i].Key))
 	}
 	slices.Sort(stripes)
 	stripes = slices.Compact(stripes)
@@ -121,8 +119,8 @@ func (s *Store) lockAll(ctx context.Context, changes []store.Change) (unlock fun
 	return unlock, nil
 }
 
-func stripe(key fhir.Key) int {
-	return int(maphash.String(stripeSeed, key.Type+"/"+key.ID) % stripeCount)
+func (s *Store) stripe(key fhir.Key) int {
+	return int(maphash.String(s.seed, key.Type+"/"+key.ID) % stripeCount)
 }
 
 // edit is a write as it is put together. All its resources are locked.

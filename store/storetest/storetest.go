@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"history is paged from the newest", testHistory},
 		{"a search finds what was written, at once", testSearchAfterWrite},
 		{"paging sees everything once while others write", testPagingUnderWrites},
+		{"equals are in the order of their ids, in pages of any size", testTies},
 		{"a search sees one state", testSnapshot},
 		{"large resources are kept", testLarge},
 		{"many changes are one write", testMany},
@@ -626,6 +628,79 @@ func testPagingUnderWrites(t *testing.T, s store.Store) {
 	}
 	stop()
 	wg.Wait()
+}
+
+// testTies has many resources of one date, or of two, written at once: pages are cut in
+// the middle of equals, and several values of a query find them.
+func testTies(t *testing.T, s store.Store) {
+	const n = 120
+	var changes []store.Change
+	at := func(i int) string { return fmt.Sprintf("2026-01-%02d", 1+i/100) }
+	id := func(i int) string { return fmt.Sprintf("o%03d", i*77%n) }
+	for i := range n {
+		json := strings.Replace(heartRate(fmt.Sprint("p", i%3), at(i), "72"), "8867-4", fmt.Sprint("c", i%2), 1)
+		changes = append(changes, put(id(i), json))
+	}
+	results := write(t, s, changes...)
+	expect := func(in func(i int) bool, descending bool) (want []string) {
+		for _, day := range []string{at(0), at(n - 1)} {
+			var equals []string
+			for i := range n {
+				if at(i) == day && in(i) {
+					equals = append(equals, id(i))
+				}
+			}
+			slices.Sort(equals)
+			if descending {
+				want = append(equals, want...)
+			} else {
+				want = append(want, equals...)
+			}
+		}
+		return want
+	}
+	all := func(int) bool { return true }
+	for _, test := range []struct {
+		query      string
+		want       func(i int) bool
+		descending bool
+	}{
+		{"_sort=date", all, false},
+		{"_sort=-date", all, true},
+		{"code=c0,c1&_sort=date", all, false},
+		{"code=c0,c1&_sort=-date", all, true},
+		{"patient=p0,p2&code=c0,c1&_sort=date", func(i int) bool { return i%3 != 1 }, false},
+		{"patient=p0,p2&code=c0,c1&_sort=-date", func(i int) bool { return i%3 != 1 }, true},
+		{"patient=p1&_sort=date", func(i int) bool { return i%3 == 1 }, false},
+		{"date=ge2026&category=vital-signs&_sort=date", all, false},
+	} {
+		want := expect(test.want, test.descending)
+		for _, count := range []int{1, 7, 50, 1000} {
+			if got := find(t, s, fmt.Sprintf("Observation?%s&_count=%d", test.query, count)); !slices.Equal(got, want) {
+				t.Errorf("%s, pages of %d: got %v, want %v", test.query, count, got, want)
+			}
+		}
+	}
+	for _, descending := range []bool{false, true} {
+		slices.SortFunc(results, func(a, b store.Result) int {
+			n := a.LastUpdated.Compare(b.LastUpdated)
+			if descending {
+				n = -n
+			}
+			return cmp.Or(n, strings.Compare(a.ID, b.ID))
+		})
+		var want []string
+		for _, r := range results {
+			want = append(want, r.ID)
+		}
+		query := "_sort=_lastUpdated"
+		if descending {
+			query = "_sort=-_lastUpdated"
+		}
+		if got := find(t, s, "Observation?"+query+"&_count=7"); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", query, got, want)
+		}
+	}
 }
 
 // testSnapshot moves a pair of resources together between two patients: no search may see
