@@ -14,6 +14,7 @@ import (
 )
 
 func TestTheTablesAreThoseOfTheDefinitions(t *testing.T) {
+	fhirtest.Long(t)
 	dir := filepath.Join(fhirtest.Shared(t), "fhir")
 	tables, err := build(dir)
 	if err != nil {

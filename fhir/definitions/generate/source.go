@@ -135,13 +135,17 @@ func (e *element) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, (*plain)(e)); err != nil {
 		return err
 	}
+	e.values = map[string]value{}
+	kinds := []string{"fixed", "pattern", "minValue", "maxValue"}
+	if !slices.ContainsFunc(kinds, func(kind string) bool { return bytes.Contains(b, []byte(`"`+kind)) }) {
+		return nil // most have none, and to look at all members takes time
+	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(b, &all); err != nil {
 		return err
 	}
-	e.values = map[string]value{}
 	for name, raw := range all {
-		for _, kind := range []string{"fixed", "pattern", "minValue", "maxValue"} {
+		for _, kind := range kinds {
 			if of, ok := strings.CutPrefix(name, kind); ok && of != "" {
 				var compact bytes.Buffer
 				if err := json.Compact(&compact, raw); err != nil {
