@@ -1,10 +1,13 @@
-//go:build !race
-
 package validate
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/kiln-health/kiln/fhir/fhirtest"
+)
 
 func TestNothingIsAllocatedForAValidResource(t *testing.T) {
+	fhirtest.Long(t) // and a pool under the race detector forgets at random
 	if testing.CoverMode() != "" {
 		t.Skip("counting coverage allocates")
 	}

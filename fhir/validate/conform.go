@@ -65,7 +65,7 @@ func (w *walker) claimed(c *class, n int) {
 		if w.requested(name) || w.claimedBefore(meta, m, k, name) {
 			continue
 		}
-		w.conform(p, c, n, at)
+		w.conform(p, c, n, at, "meta.profile")
 	}
 }
 
@@ -100,23 +100,23 @@ func (w *walker) demanded(u string, c *class, n int) {
 		return
 	}
 	if bare != c.spec {
-		w.conform(f(), c, n, int(w.nodes[n].start))
+		w.conform(f(), c, n, int(w.nodes[n].start), "")
 	}
 }
 
-func (w *walker) conform(p *profile, c *class, n, at int) {
-	if p == nil || p.class != c && !p.class.above(c) {
-		if w.refused() {
-			of := "another type"
-			if p != nil {
-				of = p.class.name
-			}
-			w.errorAt(fhir.CodeInvalid, "", at, "the profile is for "+of+", the resource is "+article(c.name), "claim a profile for "+c.name)
-		}
-		return
-	}
-	if p.class == c {
+// conform checks a resource against a profile that is named in one of its elements, or by
+// who asks for it.
+func (w *walker) conform(p *profile, c *class, n, at int, element string) {
+	switch {
+	case p != nil && p.class == c:
 		w.meets(p, n)
+	case p != nil && p.class.above(c): // Resource and DomainResource demand nothing else
+	case w.refused():
+		of := "another type"
+		if p != nil {
+			of = p.class.name
+		}
+		w.errorAt(fhir.CodeInvalid, element, at, "the profile is for "+of+", the resource is "+article(c.name), "claim a profile for "+c.name)
 	}
 }
 
@@ -256,10 +256,10 @@ func (w *walker) content(x *expectation, s *slot, k, start int) {
 	if x.pattern != nil && !w.same(k, x.pattern, false) && w.refused() {
 		w.errorAt(fhir.CodeValue, "", start, x.name+" must have "+x.pattern.String()+w.instead(s, k), "send that")
 	}
-	if x.binding != nil && s.kind == object {
+	if x.binding != nil && s.kind == objectKind {
 		w.bound(x.binding, k, start)
 	}
-	if x.codes != nil && s.kind != object && w.body[start] == '"' {
+	if x.codes != nil && s.kind != objectKind && w.body[start] == '"' {
 		w.enumerated(x.codes, start, w.skip(start))
 	}
 	if x.targets != nil && s.class == w.plan.reference {
@@ -280,7 +280,7 @@ func (w *walker) content(x *expectation, s *slot, k, start int) {
 			continue
 		}
 		has := uint64(0)
-		if s.kind == object {
+		if s.kind == objectKind {
 			has = w.members(k)
 		}
 		for j := range x.rules[i].rules {
@@ -294,9 +294,9 @@ func (w *walker) content(x *expectation, s *slot, k, start int) {
 // instead says what was found in place of a fixed value, if that is a code or a URI.
 func (w *walker) instead(s *slot, k int) string {
 	switch s.kind {
-	case code, uri, canonical, url, oid:
+	case codeKind, uriKind, canonicalKind, urlKind, oidKind:
 		return ", found " + readable(w.text(k))
-	case object:
+	case objectKind:
 		return ""
 	}
 	return ", found another " + s.typ.Code
@@ -363,7 +363,7 @@ func (w *walker) slice(x *expectation, n, from int) {
 		for i := from; i < to; i++ {
 			k := int(w.items[i].node)
 			is := definitions.Yes
-			for _, t := range s.tests {
+			for _, t := range s.criteria {
 				switch w.passes(t, k) {
 				case definitions.No:
 					is = definitions.No
@@ -437,7 +437,7 @@ func (w *walker) stands(contexts []string) bool {
 		if c == "Element" {
 			return true
 		}
-		if last < 0 || w.plan.slots[w.steps[last].slot].kind == resource {
+		if last < 0 || w.plan.slots[w.steps[last].slot].kind == resourceKind {
 			of := w.of
 			if last >= 0 {
 				of = w.plan.slots[w.steps[last+1].slot].owner

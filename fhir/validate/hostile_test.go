@@ -98,6 +98,9 @@ var hostile = map[string]func(n int) string{
 	},
 }
 
+// sparse are those that leave few notes.
+var sparse = map[string]bool{"nested extensions": true, "nested Bundles": true, "empty objects": true, "unknown fields": true, "a long number": true, "a long string": true}
+
 func TestHostileBodiesCostNoMoreThanTheirSize(t *testing.T) {
 	fhirtest.Long(t)
 	const size = 1 << 20
@@ -131,8 +134,11 @@ func TestHostileBodiesCostNoMoreThanTheirSize(t *testing.T) {
 			if large > time.Second && large > 20*small {
 				t.Errorf("%v for %d bytes and %v for an eighth of them", large, size, small)
 			}
-			// All that is allocated while the notes of a dense body grow, each time to twice their size.
-			if memory > 8*size {
+			limit := uint64(6 * size) // of all that is allocated while the notes of a dense body grow
+			if sparse[about] {
+				limit = 2 * size
+			}
+			if memory > limit {
 				t.Errorf("allocates %d bytes for %d", memory, size)
 			}
 			if text > 64<<10 {

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 
@@ -241,4 +242,49 @@ func (w *walker) breach(r *rule, at int) {
 		spec = w.profile.url
 	}
 	w.tell(fhir.Issue{Severity: severity, Code: codeInvariant, Message: r.Key + ": " + strings.TrimSuffix(r.Human, "."), Fix: r.fix, Spec: spec}, "", at)
+}
+
+func written(k kind) string {
+	switch k {
+	case objectKind, resourceKind:
+		return "a JSON object"
+	case booleanKind:
+		return "true or false"
+	case decimalKind, integerKind, positiveIntKind, unsignedIntKind:
+		return "a JSON number"
+	}
+	return "a JSON string"
+}
+
+func looks(first byte) string {
+	switch first {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+func article(name string) string {
+	if strings.IndexByte("AEIOUaeio", name[0]) >= 0 {
+		return "an " + name
+	}
+	return "a " + name
+}
+
+func each(names []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, n := range names {
+			if !yield(n) {
+				return
+			}
+		}
+	}
 }

@@ -15,9 +15,9 @@ type moment struct {
 // fits reports whether a moment is as precise as a type demands and allows.
 func (m *moment) fits(k kind) bool {
 	switch k {
-	case date:
+	case dateKind:
 		return !m.clock
-	case instant:
+	case instantKind:
 		return m.clock && m.zone
 	}
 	return !m.clock || m.zone

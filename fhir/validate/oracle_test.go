@@ -52,6 +52,7 @@ var disagreements = map[string]string{
 }
 
 func TestTheStructureOfTheOfficialExamplesIsJudgedAsGoogleDoes(t *testing.T) {
+	fhirtest.Long(t)
 	u := google(t)
 	for file, body := range examples(t, "r4/examples/*/*.json", "phd/examples/*.json", "pocd/examples/*.json") {
 		r := Resource(body, &Options{Level: Structure})

@@ -10,39 +10,39 @@ import (
 type kind uint8
 
 const (
-	object kind = iota
-	resource
-	base64Binary
-	boolean
-	canonical
-	code
-	date
-	dateTime
-	decimal
-	elementID
-	id
-	instant
-	integer
-	markdown
-	oid
-	positiveInt
-	text // the FHIR type string
-	clock
-	unsignedInt
-	uri
-	url
-	uuid
-	xhtml
+	objectKind kind = iota
+	resourceKind
+	base64BinaryKind
+	booleanKind
+	canonicalKind
+	codeKind
+	dateKind
+	dateTimeKind
+	decimalKind
+	elementIDKind
+	idKind
+	instantKind
+	integerKind
+	markdownKind
+	oidKind
+	positiveIntKind
+	stringKind // the FHIR type string
+	timeKind
+	unsignedIntKind
+	uriKind
+	urlKind
+	uuidKind
+	xhtmlKind
 )
 
 var kinds = map[string]kind{
-	"base64Binary": base64Binary, "boolean": boolean, "canonical": canonical, "code": code, "date": date,
-	"dateTime": dateTime, "decimal": decimal, "id": id, "instant": instant, "integer": integer,
-	"markdown": markdown, "oid": oid, "positiveInt": positiveInt, "string": text, "time": clock,
-	"unsignedInt": unsignedInt, "uri": uri, "url": url, "uuid": uuid, "xhtml": xhtml,
+	"base64Binary": base64BinaryKind, "boolean": booleanKind, "canonical": canonicalKind, "code": codeKind, "date": dateKind,
+	"dateTime": dateTimeKind, "decimal": decimalKind, "id": idKind, "instant": instantKind, "integer": integerKind,
+	"markdown": markdownKind, "oid": oidKind, "positiveInt": positiveIntKind, "string": stringKind, "time": timeKind,
+	"unsignedInt": unsignedIntKind, "uri": uriKind, "url": urlKind, "uuid": uuidKind, "xhtml": xhtmlKind,
 }
 
-func (k kind) primitive() bool { return k > resource }
+func (k kind) primitive() bool { return k > resourceKind }
 
 // A plan is the definitions of R4 in the form that the walk follows.
 type plan struct {
@@ -109,6 +109,9 @@ type entry struct {
 	slot int32 // plus one; 0 is empty
 }
 
+// companioned reports whether the value can have an id and extensions beside it.
+func (s *slot) companioned() bool { return s.kind.primitive() && s.kind != xhtmlKind && !s.attribute }
+
 // targets are resource types that a reference may point at, a bit for each.
 type targets struct {
 	bits  [3]uint64
@@ -134,7 +137,7 @@ var compiled = sync.OnceValue(func() *plan {
 		p.resources[name] = c
 		p.types = append(p.types, c)
 	}
-	for _, name := range p.names {
+	for _, name := range append([]string{"Resource", "DomainResource"}, p.names...) {
 		p.ofType(name)
 	}
 	p.profiles = p.compileProfiles()
@@ -242,19 +245,19 @@ func (p *plan) resolve(i int, c *class) {
 		s.class = p.ofElement(e, c.spec)
 	case s.typ == nil:
 	case s.typ.Code == "Resource":
-		s.kind = resource
+		s.kind = resourceKind
 		c.holds = int32(i)
-	case s.kind == object:
+	case s.kind == objectKind:
 		s.class = p.ofType(s.typ.Code)
 	case s.attribute && s.name == "id":
-		s.kind = elementID
+		s.kind = elementIDKind
 	}
 	if b := e.Binding; b != nil && b.Strength <= definitions.Extensible {
 		if set, ok := definitions.ValueSet(b.ValueSet); ok {
 			switch {
-			case s.kind == object:
+			case s.kind == objectKind:
 				s.binding = newBinding(s.class, b.Strength, set)
-			case b.Strength == definitions.Required && (s.kind == code || s.kind == uri || s.kind == text):
+			case b.Strength == definitions.Required && (s.kind == codeKind || s.kind == uriKind || s.kind == stringKind):
 				s.codes = set
 			}
 		}
@@ -262,7 +265,7 @@ func (p *plan) resolve(i int, c *class) {
 	if s.typ != nil && s.typ.Code == "Reference" {
 		s.targets = p.targets(s.typ.Targets)
 	}
-	s.local = s.kind == uri || s.kind == url || s.kind == canonical || c.name == "Reference" && s.name == "reference"
+	s.local = s.kind == uriKind || s.kind == urlKind || s.kind == canonicalKind || c.name == "Reference" && s.name == "reference"
 	p.slots[i] = s
 }
 

@@ -17,26 +17,26 @@ const specDatatypes = "http://hl7.org/fhir/R4/datatypes.html#"
 type form struct{ name, fault, fix string }
 
 var forms = [...]form{
-	base64Binary: {"base64Binary", "is no base64: want groups of four of A-Z a-z 0-9 + /, padded with =", "encode the bytes again"},
-	boolean:      {"boolean", "is no boolean", "send true or false without quotes"},
-	canonical:    {"canonical", "is no canonical URL: there is white space in it, or its scheme or a % is wrong", "correct the URL"},
-	code:         {"code", "is no code: there is white space around it, or more than one blank in it", "send the code alone"},
-	date:         {"date", "is no date: want YYYY, YYYY-MM or YYYY-MM-DD, and a day that exists", "send the date as in 2024-02-29"},
-	dateTime:     {"dateTime", "is no dateTime: want YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with an offset, and a time that exists", "send the time as in 2024-02-29T08:30:00+01:00"},
-	decimal:      {"decimal", "is no decimal", "send a JSON number"},
-	elementID:    {"id", "is no id of an element: there is white space in it", "take the white space out"},
-	id:           {"id", "is no id: want 1 to 64 letters, digits, hyphens and dots", "take another id"},
-	instant:      {"instant", "is no instant: want YYYY-MM-DDThh:mm:ss with an offset, and a time that exists", "send the time as in 2024-02-29T08:30:00.125Z"},
-	integer:      {"integer", "is no integer: want a whole number of 32 bits", "send a number from -2147483648 to 2147483647 without fraction and exponent"},
-	markdown:     {"markdown", "is no markdown: it is empty", "leave the element out"},
-	oid:          {"oid", "is no OID: want urn:oid: and numbers with dots, the first one 0, 1 or 2", "send the OID as in urn:oid:1.2.840"},
-	positiveInt:  {"positiveInt", "is no positive integer", "send a number from 1 to 2147483647 without fraction and exponent"},
-	text:         {"string", "is no string: it is empty", "leave the element out"},
-	clock:        {"time", "is no time: want hh:mm:ss", "send the time as in 08:30:00"},
-	unsignedInt:  {"unsignedInt", "is no integer from 0 on", "send a number from 0 to 2147483647 without fraction and exponent"},
-	uri:          {"uri", "is no URI: there is white space in it, or its scheme, a %, or what follows urn:oid: or urn:uuid: is wrong", "correct the URI"},
-	url:          {"url", "is no URL: there is white space in it, or its scheme or a % is wrong", "correct the URL"},
-	uuid:         {"uuid", "is no UUID: want urn:uuid: and 32 hexadecimal digits in lower case, in groups of 8-4-4-4-12", "send the UUID as in urn:uuid:c757873d-ec9a-4326-a141-556f43239520"},
+	base64BinaryKind: {"base64Binary", "is no base64: want groups of four of A-Z a-z 0-9 + /, padded with =", "encode the bytes again"},
+	booleanKind:      {"boolean", "is no boolean", "send true or false without quotes"},
+	canonicalKind:    {"canonical", "is no canonical URL: there is white space in it, or its scheme or a % is wrong", "correct the URL"},
+	codeKind:         {"code", "is no code: there is white space around it, or more than one blank in it", "send the code alone"},
+	dateKind:         {"date", "is no date: want YYYY, YYYY-MM or YYYY-MM-DD, and a day that exists", "send the date as in 2024-02-29"},
+	dateTimeKind:     {"dateTime", "is no dateTime: want YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with an offset, and a time that exists", "send the time as in 2024-02-29T08:30:00+01:00"},
+	decimalKind:      {"decimal", "is no decimal", "send a JSON number"},
+	elementIDKind:    {"id", "is no id of an element: there is white space in it", "take the white space out"},
+	idKind:           {"id", "is no id: want 1 to 64 letters, digits, hyphens and dots", "take another id"},
+	instantKind:      {"instant", "is no instant: want YYYY-MM-DDThh:mm:ss with an offset, and a time that exists", "send the time as in 2024-02-29T08:30:00.125Z"},
+	integerKind:      {"integer", "is no integer: want a whole number of 32 bits", "send a number from -2147483648 to 2147483647 without fraction and exponent"},
+	markdownKind:     {"markdown", "is no markdown: it is empty", "leave the element out"},
+	oidKind:          {"oid", "is no OID: want urn:oid: and numbers with dots, the first one 0, 1 or 2", "send the OID as in urn:oid:1.2.840"},
+	positiveIntKind:  {"positiveInt", "is no positive integer", "send a number from 1 to 2147483647 without fraction and exponent"},
+	stringKind:       {"string", "is no string: it is empty", "leave the element out"},
+	timeKind:         {"time", "is no time: want hh:mm:ss", "send the time as in 08:30:00"},
+	unsignedIntKind:  {"unsignedInt", "is no integer from 0 on", "send a number from 0 to 2147483647 without fraction and exponent"},
+	uriKind:          {"uri", "is no URI: there is white space in it, or its scheme, a %, or what follows urn:oid: or urn:uuid: is wrong", "correct the URI"},
+	urlKind:          {"url", "is no URL: there is white space in it, or its scheme or a % is wrong", "correct the URL"},
+	uuidKind:         {"uuid", "is no UUID: want urn:uuid: and 32 hexadecimal digits in lower case, in groups of 8-4-4-4-12", "send the UUID as in urn:uuid:c757873d-ec9a-4326-a141-556f43239520"},
 }
 
 // primitive checks a primitive value, which is no null, object or array. It reports
@@ -45,15 +45,15 @@ var forms = [...]form{
 func (w *walker) primitive(s *slot, start, end int) bool {
 	quoted := w.body[start] == '"'
 	switch s.kind {
-	case boolean:
+	case booleanKind:
 		if b := w.body[start]; b == 't' || b == 'f' {
 			return true
 		}
-	case decimal:
+	case decimalKind:
 		if !quoted && w.body[start] != 't' && w.body[start] != 'f' {
 			return true
 		}
-	case integer, unsignedInt, positiveInt:
+	case integerKind, unsignedIntKind, positiveIntKind:
 		if !quoted && w.body[start] != 't' && w.body[start] != 'f' {
 			if whole(s.kind, w.body[start:end]) {
 				return true
@@ -61,7 +61,7 @@ func (w *walker) primitive(s *slot, start, end int) bool {
 			w.malformed(s, start)
 			return false
 		}
-	case xhtml:
+	case xhtmlKind:
 		if quoted {
 			return w.narrative(start, end)
 		}
@@ -87,36 +87,36 @@ func (w *walker) string(s *slot, start, end int) bool {
 	t := w.plain(start, end)
 	ok := true
 	switch s.kind {
-	case text, markdown:
+	case stringKind, markdownKind:
 		return w.words(t, start, end)
-	case code:
+	case codeKind:
 		ok = isCode(t)
 		if ok && s.codes != nil {
 			return w.enumerated(s.codes, start, end)
 		}
-	case id:
+	case idKind:
 		ok = isID(t)
-	case uri, url, canonical:
+	case uriKind, urlKind, canonicalKind:
 		ok = w.isURI(s, t, start)
 		if ok && s.codes != nil {
 			return w.enumerated(s.codes, start, end)
 		}
-	case elementID:
+	case elementIDKind:
 		ok = !blank(t)
-	case oid:
+	case oidKind:
 		rest, found := bytes.CutPrefix(t, []byte("urn:oid:"))
 		ok = found && isOID(rest)
-	case uuid:
+	case uuidKind:
 		rest, found := bytes.CutPrefix(t, []byte("urn:uuid:"))
 		ok = found && isUUID(rest) && !bytes.ContainsAny(rest, "ABCDEF")
-	case date, dateTime, instant:
+	case dateKind, dateTimeKind, instantKind:
 		m, good := parseMoment(t)
 		ok = good && m.fits(s.kind)
-	case clock:
+	case timeKind:
 		var m moment
 		rest, good := m.parseClock(t)
 		ok = good && len(rest) == 0
-	case base64Binary:
+	case base64BinaryKind:
 		ok = isBase64(t)
 	}
 	if !ok {
@@ -164,7 +164,7 @@ func whole(k kind, t []byte) bool {
 	digits := t
 	negative := t[0] == '-'
 	if negative {
-		if k != integer {
+		if k != integerKind {
 			return false
 		}
 		digits = t[1:]
@@ -182,7 +182,7 @@ func whole(k kind, t []byte) bool {
 	if negative {
 		n = -n
 	}
-	return n >= -1<<31 && n < 1<<31 && (k != positiveInt || n > 0)
+	return n >= -1<<31 && n < 1<<31 && (k != positiveIntKind || n > 0)
 }
 
 func isCode(t []byte) bool {
@@ -228,7 +228,7 @@ func blank(t []byte) bool {
 // common, and so are worth a warning only. https://www.rfc-editor.org/rfc/rfc3986#section-4.1
 func (w *walker) isURI(s *slot, t []byte, start int) bool {
 	path, strange := false, false
-	if s.kind == canonical {
+	if s.kind == canonicalKind {
 		t, _, _ = bytes.Cut(t, []byte{'|'}) // the version follows
 	}
 	for i, c := range t {

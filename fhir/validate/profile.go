@@ -11,7 +11,7 @@ import (
 type profile struct {
 	url      string
 	version  string
-	class    *class // of the objects it is for; nil for a primitive type
+	class    *class // of the objects it is for
 	contexts []string
 	rules    []rule
 	children []*expectation
@@ -59,10 +59,10 @@ type inner struct {
 	children []*expectation
 }
 
-// A slice is an expectation for those items of an element that meet all its tests.
+// A slice is an expectation for those items of an element that meet all its criteria.
 type slice struct {
 	*expectation
-	tests []*test // nil entries cannot be decided
+	criteria []*criterion // nil entries cannot be decided
 }
 
 // anyType allows all types of a member.
@@ -182,7 +182,7 @@ func (p *plan) expectation(e *definitions.Element, c *class) *expectation {
 				sx = &expectation{name: x.name + ":" + s.Slice, member: m, first: m.first, max: definitions.Unbounded, allowed: anyType}
 			}
 			if sx != nil {
-				x.slices = append(x.slices, &slice{sx, p.tests(s, e.Slicing, m)})
+				x.slices = append(x.slices, &slice{sx, p.criteria(s, e.Slicing, m)})
 			}
 		}
 		matters = matters || len(x.slices) > 0
@@ -275,11 +275,11 @@ func (p *plan) narrowBinding(x *expectation, e *definitions.Element, m *member) 
 			continue
 		}
 		switch s := &p.slots[m.first+i]; {
-		case s.kind == object:
+		case s.kind == objectKind:
 			if n := newBinding(s.class, b.Strength, set); n != nil {
 				x.binding = n
 			}
-		case b.Strength == definitions.Required && (s.kind == code || s.kind == uri || s.kind == text):
+		case b.Strength == definitions.Required && (s.kind == codeKind || s.kind == uriKind || s.kind == stringKind):
 			x.codes = set
 		}
 	}

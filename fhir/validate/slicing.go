@@ -6,14 +6,14 @@ import (
 	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
-// A test says whether an item belongs to a slice. It either goes down to an element, or
-// combines other tests, or looks at the item itself.
-type test struct {
-	class   *class // go down to this member, and one of what is there must pass the next test
+// A criterion says whether an item belongs to a slice. It either goes down to an element, or
+// combines others, or looks at the item itself.
+type criterion struct {
+	class   *class // go down to this member, and one of what is there must meet the next one
 	ordinal int
-	next    *test
+	next    *criterion
 
-	all, any []*test
+	all, any []*criterion
 
 	value   *shape // the item is this, exactly or at least
 	exact   bool
@@ -25,24 +25,24 @@ type test struct {
 	missing bool // the member that next would be about is not there
 }
 
-// tests are those for the discriminators of a slicing. One that cannot be decided is nil.
+// criteria are those for the discriminators of a slicing. One that cannot be decided is nil.
 // http://hl7.org/fhir/R4/profiling.html#discriminator
-func (p *plan) tests(s *definitions.Element, slicing *definitions.Slicing, m *member) []*test {
-	var all []*test
+func (p *plan) criteria(s *definitions.Element, slicing *definitions.Slicing, m *member) []*criterion {
+	var all []*criterion
 	for _, d := range slicing.Discriminators {
 		var steps []string
 		if d.Path != "$this" {
 			steps = strings.Split(strings.TrimPrefix(d.Path, "$this."), ".")
 		}
-		var t *test
+		var t *criterion
 		switch d.Type {
 		case definitions.ByValue, definitions.ByPattern:
-			t = p.valueTest(s, steps, m, 0)
+			t = p.valueCriterion(s, steps, m, 0)
 		case definitions.ByExistence:
-			t = p.existenceTest(s, steps, m)
+			t = p.existenceCriterion(s, steps, m)
 		case definitions.ByType:
 			if len(steps) == 0 {
-				t = p.typeTest(s, m)
+				t = p.typeCriterion(s, m)
 			}
 		}
 		all = append(all, t)
@@ -50,8 +50,8 @@ func (p *plan) tests(s *definitions.Element, slicing *definitions.Slicing, m *me
 	return all
 }
 
-func (p *plan) typeTest(s *definitions.Element, m *member) *test {
-	t := &test{first: m.first}
+func (p *plan) typeCriterion(s *definitions.Element, m *member) *criterion {
+	t := &criterion{first: m.first}
 	for i := int32(0); i < m.count; i++ {
 		for _, of := range s.Types {
 			if typ := p.slots[m.first+i].typ; typ != nil && typ.Code == of.Code {
@@ -65,7 +65,7 @@ func (p *plan) typeTest(s *definitions.Element, m *member) *test {
 	return t
 }
 
-func (p *plan) existenceTest(s *definitions.Element, steps []string, m *member) *test {
+func (p *plan) existenceCriterion(s *definitions.Element, steps []string, m *member) *criterion {
 	if len(steps) != 1 {
 		return nil
 	}
@@ -74,38 +74,38 @@ func (p *plan) existenceTest(s *definitions.Element, steps []string, m *member) 
 	if c == nil || child == nil || c.ordinal(child.Name) < 0 {
 		return nil
 	}
-	t := &test{class: c, ordinal: c.ordinal(child.Name)}
+	t := &criterion{class: c, ordinal: c.ordinal(child.Name)}
 	switch {
 	case child.Max == 0:
 		t.missing = true
 	case child.Min > 0:
-		t.next = &test{exists: true}
+		t.next = &criterion{exists: true}
 	default:
 		return nil
 	}
 	return t
 }
 
-// valueTest looks for what the slice says of the value at the path: a fixed value, a
+// valueCriterion looks for what the slice says of the value at the path: a fixed value, a
 // pattern or a required binding there, or on the way, or in the slices that it demands there.
-func (p *plan) valueTest(e *definitions.Element, steps []string, m *member, depth int) *test {
+func (p *plan) valueCriterion(e *definitions.Element, steps []string, m *member, depth int) *criterion {
 	if depth > 16 {
 		return nil
 	}
 	switch {
 	case e.Fixed != nil:
-		return &test{value: parseShape(e.Fixed.JSON), exact: true}
+		return &criterion{value: parseShape(e.Fixed.JSON), exact: true}
 	case e.Pattern != nil:
-		return &test{value: parseShape(e.Pattern.JSON)}
+		return &criterion{value: parseShape(e.Pattern.JSON)}
 	}
 	c := p.single(e, m)
 	if len(steps) == 0 {
-		if t := p.bindingTest(e, c); t != nil {
+		if t := p.bindingCriterion(e, c); t != nil {
 			return t
 		}
-		return p.contentTest(e, c, depth)
+		return p.contentCriterion(e, c, depth)
 	}
-	if t := p.extensionTest(e, steps, c); t != nil {
+	if t := p.extensionCriterion(e, steps, c); t != nil {
 		return t
 	}
 	child := p.elementOf(e, steps[0])
@@ -113,18 +113,18 @@ func (p *plan) valueTest(e *definitions.Element, steps []string, m *member, dept
 		return nil
 	}
 	o := c.ordinal(child.Name)
-	down := func(next *test) *test {
+	down := func(next *criterion) *criterion {
 		if next == nil {
 			return nil
 		}
-		return &test{class: c, ordinal: o, next: next}
+		return &criterion{class: c, ordinal: o, next: next}
 	}
-	if t := p.valueTest(child, steps[1:], &c.members[o], depth+1); t != nil {
+	if t := p.valueCriterion(child, steps[1:], &c.members[o], depth+1); t != nil {
 		return down(t)
 	}
-	demanded, other := &test{}, &test{}
+	demanded, other := &criterion{}, &criterion{}
 	for _, s := range child.Slices {
-		t := down(p.valueTest(s, steps[1:], &c.members[o], depth+1))
+		t := down(p.valueCriterion(s, steps[1:], &c.members[o], depth+1))
 		switch {
 		case t == nil:
 		case s.Min > 0:
@@ -142,9 +142,9 @@ func (p *plan) valueTest(e *definitions.Element, steps []string, m *member, dept
 	return nil
 }
 
-// extensionTest knows a slice of extensions by the profile of its type, whose URL is that
+// extensionCriterion knows a slice of extensions by the profile of its type, whose URL is that
 // of the extension, also if the profile itself is not known.
-func (p *plan) extensionTest(e *definitions.Element, steps []string, c *class) *test {
+func (p *plan) extensionCriterion(e *definitions.Element, steps []string, c *class) *criterion {
 	if c == nil || c.name != "Extension" || len(steps) != 1 || steps[0] != "url" || len(e.Types) != 1 || len(e.Types[0].Profiles) != 1 {
 		return nil
 	}
@@ -152,10 +152,10 @@ func (p *plan) extensionTest(e *definitions.Element, steps []string, c *class) *
 		return nil
 	}
 	u, _, _ := strings.Cut(e.Types[0].Profiles[0], "|")
-	return &test{class: c, ordinal: c.ordinal("url"), next: &test{value: &shape{kind: '"', text: []byte(u)}, exact: true}}
+	return &criterion{class: c, ordinal: c.ordinal("url"), next: &criterion{value: &shape{kind: '"', text: []byte(u)}, exact: true}}
 }
 
-func (p *plan) bindingTest(e *definitions.Element, c *class) *test {
+func (p *plan) bindingCriterion(e *definitions.Element, c *class) *criterion {
 	if e.Binding == nil || e.Binding.Strength != definitions.Required {
 		return nil
 	}
@@ -164,17 +164,17 @@ func (p *plan) bindingTest(e *definitions.Element, c *class) *test {
 		return nil
 	}
 	if c == nil {
-		return &test{codes: set}
+		return &criterion{codes: set}
 	}
 	if b := newBinding(c, definitions.Required, set); b != nil {
-		return &test{set: b}
+		return &criterion{set: b}
 	}
 	return nil
 }
 
-// contentTest combines what is said of the elements that must be in the value.
-func (p *plan) contentTest(e *definitions.Element, c *class, depth int) *test {
-	t := &test{}
+// contentCriterion combines what is said of the elements that must be in the value.
+func (p *plan) contentCriterion(e *definitions.Element, c *class, depth int) *criterion {
+	t := &criterion{}
 	if c == nil {
 		return nil
 	}
@@ -183,8 +183,8 @@ func (p *plan) contentTest(e *definitions.Element, c *class, depth int) *test {
 		if child.Min == 0 || o < 0 {
 			continue
 		}
-		if next := p.valueTest(child, nil, &c.members[o], depth+1); next != nil {
-			t.all = append(t.all, &test{class: c, ordinal: o, next: next})
+		if next := p.valueCriterion(child, nil, &c.members[o], depth+1); next != nil {
+			t.all = append(t.all, &criterion{class: c, ordinal: o, next: next})
 		}
 	}
 	if len(t.all) == 0 {
@@ -234,8 +234,8 @@ func (p *plan) elementOf(e *definitions.Element, name string) *definitions.Eleme
 	return nil
 }
 
-// passes says whether the value at node k passes a test; nil is a test that cannot be decided.
-func (w *walker) passes(t *test, k int) definitions.Membership {
+// passes says whether the value at node k meets a criterion; nil is one that cannot be decided.
+func (w *walker) passes(t *criterion, k int) definitions.Membership {
 	if t == nil {
 		return definitions.Unknown
 	}

@@ -47,7 +47,8 @@ const (
 type Options struct {
 	Level Level
 	Type  string // the resource type that is expected, "" is any
-	// Profiles are canonical URLs of profiles that the resource must meet, whether it claims them or not.
+	// Profiles are canonical URLs of profiles that the body must meet, whether it claims
+	// them or not. They are checked at the level of that name only.
 	Profiles    []string
 	Recommended Recommended
 	// MustSupport asks for an issue of severity information for each element that a
@@ -117,16 +118,22 @@ func Resource(body []byte, opt *Options) Result {
 		w.root()
 	}
 	r := w.end()
-	if cap(w.nodes) <= maxKept {
+	if w.small() {
 		walkers.Put(w)
 	}
 	return r
 }
 
-// maxKept is how many nodes a walker may bring back to the pool: those of a Bundle of some thousand resources.
+// maxKept is how many nodes, and as many bytes of text, a walker may bring back to the
+// pool: those of a Bundle of some thousand resources.
 const maxKept = 1 << 18
 
-var walkers = sync.Pool{New: func() any { return &walker{plan: compiled(), decoder: new(jsontext.Decoder)} }}
+func (w *walker) small() bool {
+	return cap(w.nodes) <= maxKept && cap(w.unquoted[0])+cap(w.unquoted[1]) <= maxKept &&
+		cap(w.items)+cap(w.locals)+cap(w.inside) <= maxKept
+}
+
+var walkers = sync.Pool{New: func() any { return &walker{plan: compiled()} }}
 
 // json makes sure that the body is one JSON value. What is said of it later can rely on that.
 func (w *walker) json() bool {
@@ -143,10 +150,10 @@ func (w *walker) json() bool {
 		w.fatal(w.pos, fhir.CodeStructure, "the body is no JSON object", "send one FHIR resource as a JSON object")
 		return false
 	}
-	w.decoder.Reset(bytes.NewBuffer(w.body), jsontext.AllowDuplicateNames(true))
-	_, err := w.decoder.ReadValue()
+	d := jsontext.NewDecoder(bytes.NewBuffer(w.body), jsontext.AllowDuplicateNames(true))
+	_, err := d.ReadValue()
 	if err == nil {
-		w.fatal(int(w.decoder.InputOffset()), fhir.CodeStructure, "something follows the resource", "send one resource only")
+		w.fatal(int(d.InputOffset()), fhir.CodeStructure, "something follows the resource", "send one resource only")
 		return false
 	}
 	at, why := len(w.body), "the JSON ends too early"

@@ -2,24 +2,19 @@ package validate
 
 import (
 	"bytes"
-	"iter"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/kiln-health/kiln/fhir"
 )
 
 // A walker goes over one body. It is used again for the next.
 type walker struct {
-	plan    *plan
-	opt     *Options
-	decoder *jsontext.Decoder
-	body    []byte
-	pos     int
-	of      *class // the class of the resource that is the body
-	id      Span
-	meta    Span
+	plan *plan
+	opt  *Options
+	body []byte
+	pos  int
+	of   *class // the class of the resource that is the body
+	id   Span
+	meta Span
 
 	nodes    []node
 	blind    bool // no notes are taken any more: there is too much that is wrong
@@ -39,29 +34,6 @@ type walker struct {
 	trial                int      // more than 0 while it is only asked whether something would pass
 	failed               bool     // the trial
 }
-
-// A node is the note that is taken of a value. The nodes of what is in it follow it.
-type node struct {
-	start uint32 // where it begins in the body
-	next  uint32 // the node that follows what is in it
-	slot  uint32 // what it is, and flags
-}
-
-const (
-	companion  = 1 << 31 // it is the id and the extensions of a primitive: _status
-	null       = 1 << 30
-	unfit      = 1 << 29 // it is not what belongs here; what is in it has no nodes
-	classShift = 20      // of the number of the type of a resource, plus one
-	classBits  = 0xff
-	slotBits   = 1<<classShift - 1
-)
-
-// tolerated is how many errors may be found until no more notes are taken, so that they
-// take no more memory than the notes of something useful.
-const tolerated = 1000
-
-// maxNulls is how many nulls there may be in arrays of primitives.
-const maxNulls = 10_000
 
 func (w *walker) begin(body []byte, opt *Options) {
 	w.body, w.opt, w.pos = body, opt, 0
@@ -87,7 +59,7 @@ func (w *walker) root() {
 	if enough := len(w.body)/8 + 16; cap(w.nodes) < enough {
 		w.nodes = make([]node, 0, enough)
 	}
-	n := w.note(rootSlot|c.typed(), w.pos)
+	n := w.note(rootSlot|c.numbered(), w.pos)
 	w.level = 1
 	w.whole(c, n)
 	if w.blind {
@@ -103,57 +75,6 @@ func (w *walker) root() {
 			w.meta = Span{int(w.nodes[i].start), w.skip(int(w.nodes[i].start))}
 		}
 	}
-}
-
-// rootSlot is the slot of the body itself, which is in none.
-const rootSlot = slotBits
-
-// typed is the part of a slot that says which resource type it is.
-func (c *class) typed() uint32 { return uint32(c.number+1) << classShift }
-
-// classOf is the class of the resource that begins at at, nil if it says none that is known.
-// Its resourceType may be anywhere in it.
-func (w *walker) classOf(at int) *class {
-	name, where := w.resourceType(at)
-	switch c := w.plan.resources[string(name)]; {
-	case c != nil:
-		return c
-	case where < 0:
-		if w.refused() {
-			w.errorAt(fhir.CodeRequired, "", at, "the resource does not say its resourceType", `add "resourceType" with the name of its type`)
-		}
-	case w.refused():
-		fix := "send the name of an R4 resource"
-		if len(name) <= 64 {
-			if n := nearest(string(name), each(w.plan.names)); n != "" {
-				fix = "did you mean " + n + "?"
-			}
-		}
-		w.errorAt(fhir.CodeStructure, "", where, readable(name)+" is no resource type of R4", fix)
-	}
-	return nil
-}
-
-// resourceType is the value of the resourceType of the object at at, and where it is; -1 if there is none.
-func (w *walker) resourceType(at int) (name []byte, where int) {
-	i := w.blank(at + 1)
-	for w.body[i] != '}' {
-		if w.body[i] == ',' {
-			i = w.blank(i + 1)
-		}
-		end := w.endOfString(i)
-		is := string(w.body[i:end]) == `"resourceType"` || end-i > 14 && string(w.plain(i, end)) == "resourceType"
-		i = w.blank(w.blank(end) + 1)
-		end = w.skip(i)
-		if is {
-			if w.body[i] == '"' {
-				return w.plain(i, end), i
-			}
-			return nil, i
-		}
-		i = w.blank(end)
-	}
-	return nil, -1
 }
 
 // whole walks a resource, and then checks what can be said of it as a whole only.
@@ -175,7 +96,7 @@ func (w *walker) nested(s *slot, at uint32) {
 		w.pos = w.skip(start)
 		return
 	}
-	n := w.note(at|c.typed(), start)
+	n := w.note(at|c.numbered(), start)
 	if s.name == "contained" {
 		k := len(w.inside)
 		w.inside = append(w.inside, inside{node: int32(n), class: c})
@@ -208,33 +129,22 @@ func (w *walker) object(c *class, n int) {
 			w.space()
 		}
 		at := w.pos
-		w.pos = w.endOfString(at)
-		name := w.body[at+1 : w.pos-1]
-		if bytes.IndexByte(name, '\\') >= 0 {
-			name = bytes.Clone(w.plain(at, w.pos))
-		}
-		w.space()
-		w.pos++
-		w.space()
-		beside := len(name) > 0 && name[0] == '_'
-		if beside {
-			name = name[1:]
-		}
-		i := c.find(name)
-		if i < 0 || beside && (!w.plan.slots[i].kind.primitive() || w.plan.slots[i].attribute || w.plan.slots[i].kind == xhtml) {
-			if c.resource && !beside && string(name) == "resourceType" {
-				if values>>maxMembers != 0 && w.refused() {
-					w.errorIn(c, fhir.CodeStructure, "", at, "resourceType occurs twice", "send each name once")
-				}
-				values |= 1 << maxMembers
-			} else {
-				empty = false
-				w.unknown(c, name, beside, at)
+		name, beside := w.name()
+		if c.resource && string(name) == "resourceType" && !beside {
+			if values&typed != 0 && w.refused() {
+				w.errorIn(c, fhir.CodeStructure, "", at, "resourceType occurs twice", "send each name once")
 			}
+			values |= typed
 			w.pos = w.skip(w.pos)
 			continue
 		}
 		empty = false
+		i := c.find(name)
+		if i < 0 || beside && !w.plan.slots[i].companioned() {
+			w.unknown(c, name, beside, at)
+			w.pos = w.skip(w.pos)
+			continue
+		}
 		s := &w.plan.slots[i]
 		seen := &values
 		if beside {
@@ -254,10 +164,35 @@ func (w *walker) object(c *class, n int) {
 	}
 	w.pos++
 	w.level--
-	if n < 0 {
-		return
+	if n >= 0 {
+		w.nodes[n].next = uint32(len(w.nodes))
+		w.closed(c, n, start, values, companions, uneven, empty)
 	}
-	w.nodes[n].next = uint32(len(w.nodes))
+}
+
+// typed is the bit of resourceType among those of the members.
+const typed = 1 << maxMembers
+
+// name reads a name and goes on to its value. A companion's begins with an underscore,
+// which is taken off.
+func (w *walker) name() (name []byte, beside bool) {
+	start := w.pos
+	w.pos = w.endOfString(start)
+	name = w.body[start+1 : w.pos-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = bytes.Clone(w.plain(start, w.pos))
+	}
+	w.space()
+	w.pos++ // the colon
+	w.space()
+	if len(name) > 0 && name[0] == '_' {
+		return name[1:], true
+	}
+	return name, false
+}
+
+// closed checks an object as a whole.
+func (w *walker) closed(c *class, n, start int, values, companions uint64, uneven, empty bool) {
 	has := values | companions
 	if missing := c.required &^ has; missing != 0 {
 		w.missing(c, missing, start)
@@ -309,14 +244,6 @@ func (w *walker) fits(n int, s *slot, i int32, twice bool, at int) bool {
 		w.errorAt(fhir.CodeStructure, "", at, "the name occurs twice in the object", "send each name once")
 	}
 	return !twice && other == i
-}
-
-// after is the node that follows node k and what is in it, also while that is not complete.
-func (w *walker) after(k int) int {
-	if next := int(w.nodes[k].next); next > k {
-		return next
-	}
-	return len(w.nodes)
 }
 
 // member walks the value of a name. It reports whether there is a null among the values.
@@ -392,7 +319,7 @@ func (w *walker) value(s *slot, flags uint32, item bool) (isNull bool) {
 	first := w.body[start]
 	k := s.kind
 	if flags&companion != 0 {
-		k = object
+		k = objectKind
 	}
 	switch {
 	case first == 'n' && item && s.kind.primitive():
@@ -402,13 +329,13 @@ func (w *walker) value(s *slot, flags uint32, item bool) (isNull bool) {
 		w.note(flags|null, start)
 		w.pos += len("null")
 		return true
-	case first == '{' && k <= resource:
+	case first == '{' && k <= resourceKind:
 		if !w.enter() {
 			w.note(flags|unfit, start)
 			w.pos = w.skip(start)
 			return false
 		}
-		if k == resource {
+		if k == resourceKind {
 			w.nested(s, flags)
 			return false
 		}
@@ -422,7 +349,7 @@ func (w *walker) value(s *slot, flags uint32, item bool) (isNull bool) {
 			w.filled(s, n, start)
 		}
 		return false
-	case k > resource && first != '{' && first != '[' && first != 'n':
+	case k > resourceKind && first != '{' && first != '[' && first != 'n':
 		end := w.skip(start)
 		w.pos = end
 		if !w.primitive(s, start, end) {
@@ -454,14 +381,6 @@ func (w *walker) value(s *slot, flags uint32, item bool) (isNull bool) {
 	w.note(flags|unfit, start)
 	w.pos = w.skip(start)
 	return false
-}
-
-// tooManyNulls stops taking notes: a null is short, and a note of it is not.
-func (w *walker) tooManyNulls(at int) {
-	if !w.blind && w.refused() {
-		w.errorAt(fhir.CodeTooCostly, "", at, "there are more than "+number(maxNulls)+" nulls", "leave out what has no value")
-	}
-	w.blind = true
 }
 
 // filled checks what the type of an object alone does not say: rules of the element that
@@ -555,246 +474,5 @@ func (w *walker) missing(c *class, bits uint64, at int) {
 			name += "[x]"
 		}
 		w.errorIn(c, fhir.CodeRequired, m.name, at, name+" is missing: "+c.name+" must have it", "add "+name)
-	}
-}
-
-// pair checks values against their companions: that a null in an array has one, and that
-// an element has a value or more than an id.
-// http://hl7.org/fhir/R4/json.html#primitive
-func (w *walker) pair(c *class, n int, values, companions uint64) {
-	for i := range c.members {
-		bit := uint64(1) << i
-		if companions&bit == 0 && !(values&bit != 0 && c.members[i].list) {
-			continue
-		}
-		m := &c.members[i]
-		if !w.plan.slots[m.first].kind.primitive() {
-			continue
-		}
-		v, k := w.first(n, m, 0), w.first(n, m, companion)
-		for index := int32(0); v >= 0 || k >= 0; index++ {
-			here := k
-			if here < 0 {
-				here = v
-			}
-			valued := v >= 0 && w.nodes[v].slot&null == 0
-			if !valued && (k < 0 || w.nodes[k].slot&(null|unfit) != 0 || !w.extends(k)) && (k < 0 || w.nodes[k].slot&unfit == 0) && w.refused() {
-				w.steps[w.depth] = step{int32(w.nodes[here].slot & slotBits), index}
-				w.depth++
-				w.errorAt(fhir.CodeStructure, "", int(w.nodes[here].start), "the element has neither a value nor an extension", "send the value, or an extension that says why there is none")
-				w.depth--
-			}
-			if v >= 0 {
-				v = w.sibling(n, v, m, 0)
-			}
-			if k >= 0 {
-				k = w.sibling(n, k, m, companion)
-			}
-		}
-	}
-}
-
-// extends reports whether a companion has more than an id.
-func (w *walker) extends(k int) bool {
-	for i := k + 1; i < int(w.nodes[k].next); i = int(w.nodes[i].next) {
-		if w.plan.slots[w.nodes[i].slot&slotBits].name != "id" {
-			return true
-		}
-	}
-	return false
-}
-
-// first is the first node of a member of the object at node n, with the companion flag or without it; -1 if there is none.
-func (w *walker) first(n int, m *member, flag uint32) int {
-	return w.from(n+1, int(w.nodes[n].next), m, flag)
-}
-
-// sibling is the next one after node k.
-func (w *walker) sibling(n, k int, m *member, flag uint32) int {
-	return w.from(int(w.nodes[k].next), int(w.nodes[n].next), m, flag)
-}
-
-func (w *walker) from(i, end int, m *member, flag uint32) int {
-	for ; i < end; i = int(w.nodes[i].next) {
-		s := w.nodes[i].slot
-		if of := int32(s & slotBits); of >= m.first && of < m.first+m.count && s&companion == flag {
-			return i
-		}
-	}
-	return -1
-}
-
-// members are the bits of the members that the object at node n has.
-func (w *walker) members(n int) (has uint64) {
-	for i := n + 1; i < int(w.nodes[n].next); i = int(w.nodes[i].next) {
-		has |= 1 << w.plan.slots[w.nodes[i].slot&slotBits].member
-	}
-	return has
-}
-
-// note takes a note of the value that begins at start. It is -1 if no more notes are taken.
-func (w *walker) note(slot uint32, start int) int {
-	if w.blind || w.errors > tolerated {
-		w.blind = true
-		return -1
-	}
-	n := len(w.nodes)
-	w.nodes = append(w.nodes, node{uint32(start), uint32(n + 1), slot})
-	return n
-}
-
-// space goes to the next byte that is no white space.
-func (w *walker) space() { w.pos = w.blank(w.pos) }
-
-func (w *walker) blank(i int) int {
-	for w.body[i] <= ' ' {
-		i++
-	}
-	return i
-}
-
-// endOfString is the end of the string that begins at the quote at i.
-func (w *walker) endOfString(i int) int {
-	i++
-	for {
-		i += bytes.IndexByte(w.body[i:], '"')
-		back := i
-		for w.body[back-1] == '\\' {
-			back--
-		}
-		if (i-back)%2 == 0 {
-			return i + 1
-		}
-		i++
-	}
-}
-
-// skip is the end of the value that begins at i.
-func (w *walker) skip(i int) int {
-	switch w.body[i] {
-	case '"':
-		return w.endOfString(i)
-	case '{', '[':
-		depth := 0
-		for {
-			switch w.body[i] {
-			case '"':
-				i = w.endOfString(i)
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
-				if depth == 0 {
-					return i + 1
-				}
-			}
-			i++
-		}
-	}
-	for i < len(w.body) && w.body[i] > ' ' && w.body[i] != ',' && w.body[i] != '}' && w.body[i] != ']' {
-		i++
-	}
-	return i
-}
-
-// plain is the text of the string from its quote at start to the end. It is valid until the next call.
-func (w *walker) plain(start, end int) []byte { return w.unquote(0, start, end) }
-
-func (w *walker) unquote(buffer, start, end int) []byte {
-	raw := w.body[start+1 : end-1]
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw
-	}
-	u, err := jsontext.AppendUnquote(w.unquoted[buffer][:0], w.body[start:end])
-	w.unquoted[buffer] = u
-	if err != nil { // jsontext has accepted it before
-		return raw
-	}
-	return u
-}
-
-// text is the text of the string at node n, nil if there is none. It is valid until the
-// next call of it or of plain.
-func (w *walker) text(n int) []byte { return w.textIn(0, n) }
-
-// textIn is text in one of two buffers, for who needs two of them.
-func (w *walker) textIn(buffer, n int) []byte {
-	if n < 0 || w.nodes[n].slot&(unfit|null) != 0 {
-		return nil
-	}
-	start := int(w.nodes[n].start)
-	if w.body[start] != '"' {
-		return nil
-	}
-	return w.unquote(buffer, start, w.endOfString(start))
-}
-
-// child is the node of a member of the object at node n, -1 if it is not there. Of an array it is the first item.
-func (w *walker) child(n, ordinal int) int {
-	if ordinal < 0 {
-		return -1
-	}
-	c := w.classAt(n)
-	if c == nil {
-		return -1
-	}
-	return w.first(n, &c.members[ordinal], 0)
-}
-
-// classAt is the class of the object at node n.
-func (w *walker) classAt(n int) *class {
-	s := w.nodes[n].slot
-	if number := s >> classShift & classBits; number != 0 {
-		return w.plan.types[number-1]
-	}
-	if s&companion != 0 {
-		return w.plan.element
-	}
-	return w.plan.slots[s&slotBits].class
-}
-
-func written(k kind) string {
-	switch k {
-	case object, resource:
-		return "a JSON object"
-	case boolean:
-		return "true or false"
-	case decimal, integer, positiveInt, unsignedInt:
-		return "a JSON number"
-	}
-	return "a JSON string"
-}
-
-func looks(first byte) string {
-	switch first {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	}
-	return "a number"
-}
-
-func article(name string) string {
-	if strings.IndexByte("AEIOUaeio", name[0]) >= 0 {
-		return "an " + name
-	}
-	return "a " + name
-}
-
-func each(names []string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, n := range names {
-			if !yield(n) {
-				return
-			}
-		}
 	}
 }
