@@ -34,7 +34,7 @@ func (s *Store) Read(ctx context.Context, key fhir.Key) (fhir.Resource, error) {
 }
 
 func (s *Store) read(key fhir.Key) (fhir.Resource, error) {
-	if !fhir.ValidID(key.ID) || !validType(key.Type) {
+	if !fhir.ValidID(key.ID) || !fhir.ValidType(key.Type) {
 		return fhir.Resource{}, store.ErrNotFound
 	}
 	v := s.look()
@@ -72,20 +72,6 @@ func (s *Store) read(key fhir.Key) (fhir.Resource, error) {
 func parseVersion(text string) (uint64, bool) {
 	n, err := strconv.ParseUint(text, 10, 64)
 	return n, err == nil && n > 0 && text == strconv.FormatUint(n, 10)
-}
-
-// validType reports whether a name can be a resource type. Which types are searched is
-// for package search to say; anything that looks like one is kept.
-func validType(name string) bool {
-	if len(name) == 0 || len(name) > 64 || name[0] < 'A' || name[0] > 'Z' {
-		return false
-	}
-	for i := range len(name) {
-		if c := name[i] | 0x20; c < 'a' || c > 'z' {
-			return false
-		}
-	}
-	return true
 }
 
 // current is the current version of a resource, deleted or not.
@@ -162,7 +148,7 @@ func (s *Store) History(ctx context.Context, q store.HistoryQuery) (store.Page, 
 }
 
 func (s *Store) history(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
-	if !fhir.ValidID(q.ID) || !validType(q.Type) {
+	if !fhir.ValidID(q.ID) || !fhir.ValidType(q.Type) {
 		return store.Page{}, store.ErrNotFound
 	}
 	v := s.look()

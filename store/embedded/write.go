@@ -73,7 +73,7 @@ func checkChanges(changes []store.Change) error {
 	seen := make(map[fhir.Key]bool, len(changes))
 	for i := range changes {
 		c := &changes[i]
-		if !validType(c.Type) {
+		if !fhir.ValidType(c.Type) {
 			return fmt.Errorf("change %d: the resource type is not the name of a type", i)
 		}
 		if !fhir.ValidID(c.ID) {
