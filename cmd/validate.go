@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -195,16 +196,9 @@ func (p *program) writeText(all []checked) error {
 		if c.Line > 0 {
 			place = fmt.Sprintf("%s:%d", c.File, c.Line)
 		}
-		if _, err := fmt.Fprintf(p.out, "%s: %s: %s\n", place, or(c.Type, "no resource"), verdict); err != nil {
+		if _, err := fmt.Fprintf(p.out, "%s: %s: %s\n", place, cmp.Or(c.Type, "no resource"), verdict); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
