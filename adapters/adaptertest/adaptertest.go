@@ -201,6 +201,29 @@ func indent(t *testing.T, b []byte) []byte {
 	return out.Bytes()
 }
 
+// Survive is what every payload must be survived with, whatever is in it: no panic, an
+// error that is an *fhir.Error, or a conversion that adds up and can be written. Fuzz
+// tests call it.
+func Survive(t testing.TB, a adapters.Adapter, p adapters.Payload) {
+	t.Helper()
+	if d, ok := a.(adapters.Detector); ok {
+		d.Detect(p)
+	}
+	c, err := a.Convert(p)
+	if err != nil {
+		if _, ok := errors.AsType[*fhir.Error](err); !ok {
+			t.Errorf("%T is no *fhir.Error", err)
+		}
+		return
+	}
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Resources(); err != nil {
+		t.Error(err)
+	}
+}
+
 // cut converts beginnings of the payload: up to 300 of them, spread over its length.
 func cut(t *testing.T, a adapters.Adapter, p adapters.Payload) {
 	t.Helper()
@@ -208,12 +231,10 @@ func cut(t *testing.T, a adapters.Adapter, p adapters.Payload) {
 	step := max(1, len(body)/300)
 	for n := 0; n < len(body); n += step {
 		p.Body = body[:n:n]
-		c, err := a.Convert(p)
-		if err != nil {
-			continue
-		}
-		if err := c.Check(); err != nil {
-			t.Errorf("cut off after %d bytes: %v", n, err)
+		failed := t.Failed()
+		Survive(t, a, p)
+		if t.Failed() && !failed {
+			t.Fatalf("cut off after %d bytes", n)
 		}
 	}
 }

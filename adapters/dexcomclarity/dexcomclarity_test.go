@@ -407,17 +407,7 @@ func FuzzConvert(f *testing.F) {
 		if !withPatient {
 			p.Source.Patient = fhir.Identifier{}
 		}
-		a.Detect(p)
-		c, err := a.Convert(p)
-		if err != nil {
-			return
-		}
-		if err := c.Check(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Resources(); err != nil {
-			t.Fatal(err)
-		}
+		adaptertest.Survive(t, a, p)
 	})
 }
 

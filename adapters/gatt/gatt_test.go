@@ -2,7 +2,6 @@ package gatt
 
 import (
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -541,21 +540,7 @@ func FuzzConvert(f *testing.F) {
 		if users {
 			p.Source.Patients = map[string]fhir.Identifier{"1": anna, "2": bert}
 		}
-		a := New()
-		a.Detect(p)
-		c, err := a.Convert(p)
-		if err != nil {
-			if _, ok := errors.AsType[*fhir.Error](err); !ok {
-				t.Errorf("%T is no *fhir.Error", err)
-			}
-			return
-		}
-		if err := c.Check(); err != nil {
-			t.Error(err)
-		}
-		if _, err := c.Resources(); err != nil {
-			t.Error(err)
-		}
+		adaptertest.Survive(t, New(), p)
 	})
 }
 

@@ -587,18 +587,7 @@ func FuzzConvert(f *testing.F) {
 	a, zone := New(), time.FixedZone("", 3600)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, source := range []adapters.Source{{}, {Zone: zone, Patient: fhir.Identifier{System: "urn:x", Value: "1"}}} {
-			p := adapters.Payload{Body: body, Received: received, Source: source}
-			a.Detect(p)
-			c, err := a.Convert(p)
-			if err != nil {
-				continue
-			}
-			if err := c.Check(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := c.Resources(); err != nil {
-				t.Fatal(err)
-			}
+			adaptertest.Survive(t, a, adapters.Payload{Body: body, Received: received, Source: source})
 		}
 	})
 }

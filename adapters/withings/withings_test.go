@@ -567,17 +567,7 @@ func FuzzConvert(f *testing.F) {
 		if known {
 			p.Source.Patient = patient
 		}
-		a.Detect(p)
-		c, err := a.Convert(p)
-		if err != nil {
-			return
-		}
-		if err := c.Check(); err != nil {
-			t.Error(err)
-		}
-		if _, err := c.Resources(); err != nil {
-			t.Error(err)
-		}
+		adaptertest.Survive(t, a, p)
 	})
 }
 
