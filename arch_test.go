@@ -28,7 +28,8 @@ var mayImport = map[string][]string{
 	"fhir/ucum/generate":        {},
 	"fhir/definitions":          {},
 	"fhir/definitions/generate": {"fhir/definitions"},
-	"fhir/validate":             {"fhir", "fhir/definitions", "fhir/ucum", "fhir/vocabulary"},
+	"fhir/fhirpath":             {"fhir", "fhir/definitions"},
+	"fhir/validate":             {"fhir", "fhir/definitions", "fhir/fhirpath", "fhir/ucum", "fhir/vocabulary"},
 	"fhir/xmlformat":            {"fhir", "fhir/definitions"},
 	"fhir/rest":                 {"fhir", "fhir/search", "fhir/validate", "fhir/xmlformat", "store"},
 	"adapters":                  {"fhir"},
@@ -60,6 +61,8 @@ var onlyIn = []struct {
 	{"github.com/go-playground/validator", []string{"cmd", "adapters"}, "it checks configuration and manifests"},
 	{"github.com/google/fhir/go/jsonformat", []string{"adapters/adaptertest", "cmd"}, "it is slow and links every resource: for tests, and for kiln validate --with google, in a build of its own"},
 	{"github.com/google/fhir/go/proto", []string{"fhir", "fhir/vocabulary", "adapters", "adapters/when", "adapters/ingest", family}, "the typed model is for those who build resources"},
+	{"github.com/gofhir", []string{"fhir/fhirpath"}, "an engine of FHIRPath is young, and prints what it traces: one package knows it"},
+	{"github.com/antlr4-go", []string{"fhir/fhirpath"}, "it is the parser of that engine"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "the command line is cmd's"},
 	{"testing", []string{"fhir/fhirtest", "adapters/adaptertest", "store/storetest"}, "only published tests know the testing package"},
 }
