@@ -7,7 +7,7 @@ import (
 	"github.com/kiln-health/kiln/fhir/xmlformat"
 )
 
-// xml is the reply with its body in XML. http://hl7.org/fhir/R4/xml.html
+// xml is the reply with its body in XML, indented for who asks for _pretty. http://hl7.org/fhir/R4/xml.html
 //
 // A body that has no XML, because it was stored without being validated or is too long,
 // becomes an OperationOutcome: 406, but for a write, which was done and stays a success.
@@ -15,7 +15,11 @@ func (r reply) xml(x *exchange) reply {
 	if r.body == nil {
 		return r
 	}
-	body, err := xmlformat.FromJSON(r.body)
+	write := xmlformat.FromJSON
+	if x.pretty {
+		write = xmlformat.Indented
+	}
+	body, err := write(r.body)
 	if err == nil {
 		r.body = body
 		return r
@@ -34,7 +38,7 @@ func (r reply) xml(x *exchange) reply {
 		r = reply{status: http.StatusNotAcceptable}
 	}
 	outcome := fhir.OperationOutcome(append([]fhir.Issue{issue}, fhir.IssuesOf(err)...)...)
-	if r.body, err = xmlformat.FromJSON(outcome); err != nil {
+	if r.body, err = write(outcome); err != nil {
 		r.body, x.format = outcome, inJSON
 	}
 	return r

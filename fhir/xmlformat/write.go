@@ -41,6 +41,27 @@ type writer struct {
 	at      place
 	members []member // of all objects that are being written
 	scratch []byte
+	indent  bool // each element begins on a line of its own
+	depth   int  // of elements
+}
+
+// Indented is FromJSON for people: each element begins on a line of its own, two blanks further in
+// than the one that it is in. ToJSON makes the same of both, as white space between elements has
+// no meaning. In the div of a narrative it may have one, so that is written as it is.
+func Indented(json []byte) ([]byte, error) {
+	return write(writer{doc: json, model: model(), indent: true})
+}
+
+// write is the XML of a writer, and its error that of a caller.
+func write(w writer) ([]byte, error) {
+	err := w.document()
+	if err == nil && len(w.out) > MaxBytes {
+		err = tooLong(0, "the XML")
+	}
+	if err != nil {
+		return nil, describe(err, w.doc, w.at)
+	}
+	return w.out, nil
 }
 
 func (w *writer) fault(v int, element, message, fix string) *fault {
@@ -55,7 +76,11 @@ func (w *writer) document() error {
 		return err
 	}
 	w.out = append(make([]byte, 0, len(w.doc)+len(w.doc)/2), `<?xml version="1.0" encoding="UTF-8"?>`...)
-	return w.resource(0)
+	err := w.resource(0)
+	if w.indent {
+		w.out = append(w.out, '\n')
+	}
+	return err
 }
 
 // parse takes notes of all values.
@@ -125,6 +150,7 @@ func (w *writer) resource(v int) error {
 	if err != nil {
 		return err
 	}
+	w.line()
 	w.tag("<", of.name, "")
 	if len(w.at) == 0 {
 		w.at.enter(of.name, -1)
@@ -248,6 +274,7 @@ func (w *writer) content(name string, first int) error {
 		if empty {
 			w.out = append(w.out, '>')
 			empty = false
+			w.depth++
 		}
 		if err := w.elements(m); err != nil {
 			return err
@@ -258,6 +285,8 @@ func (w *writer) content(name string, first int) error {
 		w.out = append(w.out, "/>"...)
 		return nil
 	}
+	w.depth--
+	w.line()
 	w.tag("</", name, ">")
 	return nil
 }
@@ -343,13 +372,18 @@ func (w *writer) element(m member, index int) error {
 	if index < 0 && w.values[v].kind == '[' {
 		return w.fault(v, "", f.name+" is a single value, not an array", "send the value without [ ]")
 	}
+	w.line()
 	var err error
 	switch f.kind {
 	case object:
 		err = w.object(m)
 	case resource:
 		w.tag("<", f.name, ">")
-		if err = w.resource(m.value); err == nil {
+		w.depth++
+		err = w.resource(m.value)
+		w.depth--
+		if err == nil {
+			w.line()
 			w.tag("</", f.name, ">")
 		}
 	case xhtml:
@@ -361,6 +395,17 @@ func (w *writer) element(m member, index int) error {
 		w.at.leave()
 	}
 	return err
+}
+
+// line begins a line, if lines there are.
+func (w *writer) line() {
+	if !w.indent {
+		return
+	}
+	w.out = append(w.out, '\n')
+	for range w.depth {
+		w.out = append(w.out, "  "...)
+	}
 }
 
 func (w *writer) tag(open, name, end string) {

@@ -75,15 +75,7 @@ func ToJSON(xml []byte) ([]byte, error) {
 //
 // Errors, limits and concurrency are as for ToJSON.
 func FromJSON(json []byte) ([]byte, error) {
-	w := writer{doc: json, model: model()}
-	err := w.document()
-	if err == nil && len(w.out) > MaxBytes {
-		err = tooLong(0, "the XML")
-	}
-	if err != nil {
-		return nil, describe(err, json, w.at)
-	}
-	return w.out, nil
+	return write(writer{doc: json, model: model()})
 }
 
 // A fault is what is wrong at a byte of a document.
