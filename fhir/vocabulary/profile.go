@@ -17,6 +17,7 @@ const (
 	BodyWeight        Profile = "bodyweight"
 	BMI               Profile = "bmi"
 	BloodPressure     Profile = "bp"
+	VitalSignsPanel   Profile = "vitalspanel"
 )
 
 // URL is the canonical URL of the profile, or "" if there is no profile.
@@ -47,6 +48,19 @@ func (p Profile) Allows(ucum string) bool {
 		return ucum == "mm[Hg]"
 	}
 	return false
+}
+
+// ProfileOf is the profile that an Observation with the LOINC code as its own falls under,
+// "" if there is none. A systolic pressure alone falls under none: the profile bp is for the
+// panel, in which it is a component. http://hl7.org/fhir/R4/observation-vitalsigns.html
+func ProfileOf(loinc string) Profile {
+	switch loinc {
+	case "8480-6", "8462-4", "8478-0":
+		return ""
+	case "85353-1":
+		return VitalSignsPanel
+	}
+	return profileOf([]string{loinc})
 }
 
 // profileOf is the profile that an Observation, or a component of one, falls under when it

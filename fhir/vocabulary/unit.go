@@ -1,6 +1,9 @@
 package vocabulary
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // Unit is a unit of measure. Its UCUM code carries no annotation, so that values of the
 // same unit have the same code; Display keeps what the annotation said.
@@ -42,6 +45,24 @@ func UnitByUCUM(code string) (Unit, bool) {
 		u.Display = code
 	}
 	return u, ok
+}
+
+// UnitCodes yields every UCUM code of the table, in all its spellings, with annotations where
+// the nomenclature has them.
+func UnitCodes() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		t := loaded()
+		for code := range t.unitByUCUM {
+			if !yield(code) {
+				return
+			}
+		}
+		for _, u := range t.unitByMDC {
+			if _, plain := t.unitByUCUM[u.Display]; !plain && !yield(u.Display) {
+				return
+			}
+		}
+	}
 }
 
 // withoutAnnotations takes {…} out of a code. An annotation alone stands for 1, so nothing

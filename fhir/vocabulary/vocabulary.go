@@ -7,7 +7,8 @@
 // The MDC numbers, reference ids and units are those of the Rosetta terminology of NIST
 // (RTMMS); numbers that it lists without their partition are left out. The mappings to
 // LOINC are those of gematik's ISiK Vitalparameter, of the intensive care module of the
-// Medizininformatik-Initiative and of HL7's device guides. The names are ours.
+// Medizininformatik-Initiative and of HL7's device guides. The names are ours. Limits of what
+// is plausible have their source in each line.
 //
 // This material contains content from LOINC (http://loinc.org). LOINC is copyright ©
 // Regenstrief Institute, Inc. and the Logical Observation Identifiers Names and Codes
@@ -19,6 +20,7 @@
 package vocabulary
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 
@@ -67,6 +69,41 @@ func ByRefID(refid string) (Metric, bool) {
 func ByLOINC(code string) (Metric, bool) {
 	m, ok := loaded().byLOINC[code]
 	return m, ok
+}
+
+// Metrics yields every metric once, in no particular order.
+func Metrics() iter.Seq[Metric] {
+	return func(yield func(Metric) bool) {
+		t := loaded()
+		for _, m := range t.byMDC {
+			if !yield(m) {
+				return
+			}
+		}
+		for code, m := range t.byLOINC {
+			if m.MDC == 0 && m.LOINC[0] == code && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// UnitsOf are units that a value with one of the metric's LOINC codes is commensurable
+// with one of: of a code for a mass concentration just mg/dL, though the metric may also come
+// in mmol/L. None means that the code says nothing of it, as that of a panel.
+func (m Metric) UnitsOf(loinc string) []string {
+	for _, l := range m.codes {
+		if l.code != loinc {
+			continue
+		}
+		switch {
+		case l.unit != "":
+			return []string{l.unit}
+		case m.UCUM != "":
+			return m.Units
+		}
+	}
+	return nil
 }
 
 // Code is the concept for Observation.code: the LOINC codings that fit a value in the unit
