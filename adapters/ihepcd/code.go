@@ -21,6 +21,7 @@ const (
 	firstImplant   = 11 * partition
 	pastImplant    = 12 * partition
 	refidSystem    = fhir.Namespace + "CodeSystem/mdc-refid"
+	disputedSystem = fhir.Namespace + "CodeSystem/mdc-disputed"
 	categorySystem = fhir.Namespace + "CodeSystem/observation-category"
 )
 
@@ -32,6 +33,9 @@ type coded struct {
 
 	metric vocabulary.Metric
 	known  bool // metric is what number and refid both mean
+	// disputed: number and refid name different things. Neither is given as a code of the
+	// nomenclature, so that no search for what it means finds a reading of something else.
+	disputed bool
 
 	others []*dtpb.Coding // codes of other systems
 	loinc  []*dtpb.Coding // codes that the sender says are LOINC's
@@ -161,7 +165,8 @@ func (c *coded) look() {
 		c.metric, c.known = byRefid, true
 		c.doubt, c.fix = "the MDC number lacks its partition; the reference id tells it", "send the context-free number"
 	case numberKnown, refidKnown:
-		c.doubt, c.fix = "the MDC number and the reference id name different things; both are kept, and no LOINC code is given", "correct number or reference id at the sender"
+		c.disputed = true
+		c.doubt, c.fix = "the MDC number and the reference id name different things; both are kept, neither as a code of the nomenclature, and no LOINC code is given", "correct number or reference id at the sender"
 	}
 	if c.tellsNoVessel() {
 		c.metric.LOINC, c.metric.VitalSign = nil, ""
@@ -202,11 +207,10 @@ func (c *coded) concept(ucum string) *dtpb.CodeableConcept {
 		k = fhir.Concept(c.metric.Name, fhir.Coding(fhir.MDC, strconv.FormatUint(uint64(c.mdc()), 10), c.metric.RefID))
 	case c.mdc() != 0:
 		k = c.metric.Code(ucum)
+	case c.disputed:
+		k = fhir.Concept(first(c.text, c.refid), fhir.Coding(disputedSystem, strconv.FormatUint(uint64(c.number), 10), ""), fhir.Coding(refidSystem, c.refid, ""))
 	case c.number != 0:
 		k = fhir.Concept(first(c.text, c.refid), fhir.Coding(fhir.MDC, strconv.FormatUint(uint64(c.number), 10), c.refid))
-		if c.doubt != "" && c.refid != "" {
-			k.Coding = append(k.Coding, fhir.Coding(refidSystem, c.refid, ""))
-		}
 	case c.refid != "":
 		k = fhir.Concept(first(c.text, c.refid), fhir.Coding(refidSystem, c.refid, ""))
 	default:
