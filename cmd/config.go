@@ -27,15 +27,16 @@ var sampleConfig []byte
 
 // Config is everything that can be configured. See config.yaml for what the keys mean.
 type Config struct {
-	Listen     string                  `yaml:"listen" validate:"required,hostname_port"`
-	Insecure   bool                    `yaml:"insecure"`
-	Store      string                  `yaml:"store" validate:"required,store"`
-	BaseURL    string                  `yaml:"baseURL" validate:"omitempty,http_url"`
-	Handling   string                  `yaml:"handling" validate:"oneof=lenient strict"`
-	Validation string                  `yaml:"validation" validate:"oneof=profiles invariants structure nothing"`
-	Limits     LimitsConfig            `yaml:"limits"`
-	Log        LogConfig               `yaml:"log"`
-	Sources    map[string]SourceConfig `yaml:"sources" validate:"dive"`
+	Listen      string                  `yaml:"listen" validate:"required,hostname_port"`
+	Insecure    bool                    `yaml:"insecure"`
+	Store       string                  `yaml:"store" validate:"required,store"`
+	BaseURL     string                  `yaml:"baseURL" validate:"omitempty,http_url"`
+	Handling    string                  `yaml:"handling" validate:"oneof=lenient strict"`
+	Validation  string                  `yaml:"validation" validate:"oneof=profiles invariants structure nothing"`
+	DeviceRules string                  `yaml:"deviceRules" validate:"oneof=warn error off"`
+	Limits      LimitsConfig            `yaml:"limits"`
+	Log         LogConfig               `yaml:"log"`
+	Sources     map[string]SourceConfig `yaml:"sources" validate:"dive"`
 }
 
 // LimitsConfig are the largest bodies that are read.

@@ -1,9 +1,11 @@
 package cmd
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/validate"
 )
 
 // The parts of SARIF 2.1.0 that code hosts read.
@@ -28,7 +30,14 @@ type (
 		Rules          []sarifRule `json:"rules"`
 	}
 	sarifRule struct {
-		ID string `json:"id"`
+		ID      string          `json:"id"`
+		Short   *sarifText      `json:"shortDescription,omitempty"`
+		Full    *sarifText      `json:"fullDescription,omitempty"`
+		HelpURI string          `json:"helpUri,omitempty"`
+		Default *sarifReporting `json:"defaultConfiguration,omitempty"`
+	}
+	sarifReporting struct {
+		Level string `json:"level"`
 	}
 	sarifText struct {
 		Text string `json:"text"`
@@ -59,21 +68,18 @@ type (
 	}
 )
 
-// sarif is the report as SARIF: the issue codes of FHIR are the rules.
+// sarif is the report as SARIF. The device rules are rules, and so are the issue codes of
+// FHIR for what else was found.
 func sarif(all []checked) sarifLog {
 	run := sarifRun{
 		Tool:    sarifTool{sarifDriver{Name: "kiln", Version: release, InformationURI: "https://github.com/kiln-health/kiln", Rules: []sarifRule{}}},
 		Results: []sarifResult{},
 	}
+	for _, r := range validate.DeviceRules() {
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.ID, &sarifText{r.Title}, &sarifText{r.Text}, r.Source, &sarifReporting{sarifLevel(r.Severity)}})
+	}
 	for _, c := range all {
 		for _, i := range c.Issues {
-			level := "note"
-			switch i.Severity {
-			case fhir.SevError, fhir.Fatal:
-				level = "error"
-			case fhir.Warning:
-				level = "warning"
-			}
 			text := i.Message
 			if i.Fix != "" {
 				text += "; fix: " + i.Fix
@@ -85,11 +91,22 @@ func sarif(all []checked) sarifLog {
 			if i.Path != "" {
 				l.Logical = []sarifLogical{{i.Path}}
 			}
-			run.Results = append(run.Results, sarifResult{i.Code, level, sarifText{text}, []sarifLocation{l}})
-			if rule := (sarifRule{i.Code}); !slices.Contains(run.Tool.Driver.Rules, rule) {
-				run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, rule)
+			rule := cmp.Or(i.Rule, i.Code)
+			run.Results = append(run.Results, sarifResult{rule, sarifLevel(i.Severity), sarifText{text}, []sarifLocation{l}})
+			if !slices.ContainsFunc(run.Tool.Driver.Rules, func(r sarifRule) bool { return r.ID == rule }) {
+				run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{ID: rule})
 			}
 		}
 	}
 	return sarifLog{"2.1.0", "https://json.schemastore.org/sarif-2.1.0.json", []sarifRun{run}}
+}
+
+func sarifLevel(s fhir.Severity) string {
+	switch s {
+	case fhir.SevError, fhir.Fatal:
+		return "error"
+	case fhir.Warning:
+		return "warning"
+	}
+	return "note"
 }

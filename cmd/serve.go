@@ -141,7 +141,7 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 	}
 
 	mux := http.NewServeMux()
-	fhirAPI := rest.New(s, rest.Options{BaseURL: c.BaseURL, Handling: search.Handling(c.Handling), Validation: rest.Validation(c.Validation), MaxBody: int64(c.Limits.Resource),
+	fhirAPI := rest.New(s, rest.Options{BaseURL: c.BaseURL, Handling: search.Handling(c.Handling), Validation: rest.Validation(c.Validation), DeviceRules: rest.DeviceRules(c.DeviceRules), MaxBody: int64(c.Limits.Resource),
 		Software: rest.Software{Version: release}, Logger: logger, Observe: m.request})
 	payloads := ingest.Handler(pipeline, ingest.HTTPOptions{MaxBody: int64(c.Limits.Payload), Logger: logger, Observe: m.request})
 	mux.Handle("/fhir", fhirAPI)

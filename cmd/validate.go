@@ -28,19 +28,27 @@ var levels = map[string]validate.Level{"structure": validate.Structure, "invaria
 func (p *program) validate() *cobra.Command {
 	var format, level, with string
 	var o validate.Options
-	var mustSupport bool
+	var mustSupport, listRules bool
 	c := &cobra.Command{
 		Use:   "validate [--profile URL] FILE…",
-		Short: "Check FHIR resources: structure, codes, invariants, profiles",
+		Short: "Check FHIR resources: structure, codes, invariants, profiles, device rules",
 		Long: `Check FHIR R4 resources in JSON, offline: elements and their number, the form of every
 primitive, codes, references, invariants, and the profiles that a resource claims or that
---profile names (R4 vital signs, US Core, PHD, PoCD). A file whose name ends in .ndjson has
-one resource a line. FILE - is standard input.
+--profile names (R4 vital signs, US Core, PHD, PoCD); and rules for what devices measure, which
+--list-rules lists and --without leaves out. A file whose name ends in .ndjson has one resource
+a line. FILE - is standard input.
 
 Exit code 1 if a resource has an error.`,
 		Example: `  kiln validate observation.json
-  kiln validate --profile http://hl7.org/fhir/StructureDefinition/heartrate --format sarif *.json`,
-		Args: cobra.MinimumNArgs(1),
+  kiln validate --profile http://hl7.org/fhir/StructureDefinition/heartrate --format sarif *.json
+  kiln validate --without kiln-mdc,kiln-vital-sign resources.ndjson
+  kiln validate --list-rules`,
+		Args: func(c *cobra.Command, files []string) error {
+			if listRules {
+				return cobra.NoArgs(c, files)
+			}
+			return cobra.MinimumNArgs(1)(c, files)
+		},
 		RunE: func(c *cobra.Command, files []string) error {
 			var ok bool
 			if o.Level, ok = levels[level]; !ok {
@@ -48,6 +56,19 @@ Exit code 1 if a resource has an error.`,
 			}
 			if !slices.Contains([]string{reportText, reportJSON, reportSARIF}, format) {
 				return fmt.Errorf("--format %s: want text, json or sarif", format)
+			}
+			for _, id := range o.Without {
+				if ids := ruleIDs(); !slices.Contains(ids, id) {
+					return fmt.Errorf("--without %s: there is no such rule; did you mean %s? --list-rules lists them", id, nearest(id, ids))
+				}
+			}
+			if listRules {
+				return p.listRules(format)
+			}
+			for _, u := range o.Profiles {
+				if !validate.Known(u) {
+					return fmt.Errorf("--profile %s: not known here; want one of R4 vital signs, US Core 6.1.0, PHD or PoCD", u)
+				}
 			}
 			if with != "" && with != "google" {
 				return fmt.Errorf("--with %s: want google", with)
@@ -61,11 +82,53 @@ Exit code 1 if a resource has an error.`,
 	f.StringVar(&level, "level", "profiles", "how much is checked: structure, invariants or profiles")
 	f.StringVar(&format, "format", reportText, "text, json or sarif")
 	f.BoolVar(&mustSupport, "must-support", false, "also name elements that a profile marks mustSupport and that are not there")
+	f.StringSliceVar(&o.Without, "without", nil, "ids of device rules to leave out; repeatable")
+	f.BoolVar(&listRules, "list-rules", false, "list the device rules, as text or json, and do nothing else")
 	f.StringVar(&with, "with", "", "a second opinion: google compares with google/fhir's jsonformat")
 	complete(c, "format", reportText, reportJSON, reportSARIF)
 	complete(c, "level", "structure", "invariants", "profiles")
 	complete(c, "with", "google")
+	complete(c, "without", ruleIDs()...)
 	return c
+}
+
+// ruleIDs are the ids of the device rules.
+func ruleIDs() []string {
+	var ids []string
+	for _, r := range validate.DeviceRules() {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// listRules prints what each device rule demands, how much breaking it counts, and where it comes from.
+func (p *program) listRules(format string) error {
+	type rule struct {
+		ID       string        `json:"id"`
+		Severity fhir.Severity `json:"severity"`
+		Title    string        `json:"title"`
+		Text     string        `json:"text"`
+		Source   string        `json:"source"`
+	}
+	var all []rule
+	for _, r := range validate.DeviceRules() {
+		all = append(all, rule{r.ID, r.Severity, r.Title, r.Text, r.Source})
+	}
+	switch format {
+	case reportSARIF:
+		return fmt.Errorf("--list-rules --format sarif: want text or json")
+	case reportJSON:
+		return p.writeJSON(struct {
+			Schema string `json:"schema"`
+			Rules  []rule `json:"rules"`
+		}{"kiln.rules/1", all})
+	}
+	for _, r := range all {
+		if _, err := fmt.Fprintf(p.out, "%s (%s): %s\n  %s\n  = see %s\n", r.ID, r.Severity, r.Title, r.Text, r.Source); err != nil {
+			return noRun("%w", err)
+		}
+	}
+	return nil
 }
 
 // checked is one resource of a file and what was found in it.
@@ -87,8 +150,9 @@ type checked struct {
 
 type found struct {
 	fhir.Issue
-	Line   int `json:"line"`
-	Column int `json:"column"`
+	Rule   string `json:"rule,omitempty"` // the id of the device rule that was broken
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
 }
 
 func (p *program) validateFiles(ctx context.Context, files []string, o *validate.Options, format string, second bool) error {
@@ -105,7 +169,7 @@ func (p *program) validateFiles(ctx context.Context, files []string, o *validate
 			r := validate.Resource(part.body, o)
 			part.Type, part.Valid, part.Errors, part.Dropped, part.Issues = r.Type, r.Valid(), r.Errors, r.Dropped, []found{}
 			for _, f := range r.Found {
-				part.Issues = append(part.Issues, found{f.Issue, f.Line + max(0, part.Line-1), f.Column})
+				part.Issues = append(part.Issues, found{f.Issue, f.Rule, f.Line + max(0, part.Line-1), f.Column})
 			}
 			if second {
 				if part.Second, err = secondOpinion(part.body, part.Valid); err != nil {

@@ -53,6 +53,7 @@ func TestWhatTheAdaptersMakeIsValid(t *testing.T) {
 
 func TestValidateSaysWhatItWasNotAsked(t *testing.T) {
 	const valid = `{"resourceType":"Patient","gender":"female"}`
+	const mmHg = `{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":120,"system":"http://unitsofmeasure.org","code":"mmHg"}}`
 	for _, test := range []struct {
 		name, in string
 		args     []string
@@ -61,11 +62,20 @@ func TestValidateSaysWhatItWasNotAsked(t *testing.T) {
 	}{
 		{"a valid resource", valid, []string{"-"}, ExitOK, "-: Patient: valid\n"},
 		{"no JSON", "<Patient/>", []string{"-"}, ExitFailed, "-: no resource: "},
-		{"an unknown profile", valid, []string{"--profile", "http://nowhere.example/p", "-"}, ExitFailed, "http://nowhere.example/p"},
+		{"an unknown profile", valid, []string{"--profile", "http://nowhere.example/p", "-"}, ExitUsage, ""},
 		{"an unknown level", valid, []string{"--level", "deep", "-"}, ExitUsage, ""},
 		{"an unknown format", valid, []string{"--format", "csv", "-"}, ExitUsage, ""},
 		{"an unknown second opinion", valid, []string{"--with", "bing", "-"}, ExitUsage, ""},
 		{"no file", "", []string{"nowhere.json"}, ExitNoRun, ""},
+		{"a device rule", mmHg, []string{"-"}, ExitFailed, "error: kiln-ucum: the code is no unit of UCUM, from character 1 on (code-invalid)\n  --> -:1:141  Observation.value.code\n"},
+		{"a device rule as JSON", mmHg, []string{"--format", "json", "-"}, ExitFailed, `"rule": "kiln-ucum"`},
+		{"a device rule as SARIF", mmHg, []string{"--format", "sarif", "-"}, ExitFailed, `"ruleId": "kiln-ucum"`},
+		{"without the device rule", mmHg, []string{"--without", "kiln-mdc,kiln-ucum", "-"}, ExitOK, "-: Observation: valid\n"},
+		{"without a device rule that does not exist", mmHg, []string{"--without", "kiln-ucmu", "-"}, ExitUsage, ""},
+		{"the rules", "", []string{"--list-rules"}, ExitOK, "kiln-mdc (warning): "},
+		{"the rules as JSON", "", []string{"--list-rules", "--format", "json"}, ExitOK, `"id": "kiln-udi"`},
+		{"the rules as SARIF", "", []string{"--list-rules", "--format", "sarif"}, ExitUsage, ""},
+		{"the rules and a file", valid, []string{"--list-rules", "-"}, ExitUsage, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, out, stderr := kiln(t, test.in, append([]string{"validate"}, test.args...)...)

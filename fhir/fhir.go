@@ -133,6 +133,7 @@ const (
 	CodeCodeInvalid   = "code-invalid"
 	CodeConflict      = "conflict"
 	CodeBusinessRule  = "business-rule"
+	CodeInvariant     = "invariant"
 	CodeException     = "exception"
 	CodeIncomplete    = "incomplete"
 	CodeTransient     = "transient"

@@ -115,7 +115,7 @@ func (s *server) capabilities(x *exchange) (reply, error) {
 	r := restPart{
 		Mode: "server",
 		Documentation: "JSON and XML. No batch, transaction, patch or conditional writes; no search and history over all types. " +
-			s.Validation.promise() + " " +
+			s.Validation.promise() + s.DeviceRules.promise(s.Validation) + " " +
 			"An unknown search parameter is ignored and named in the result unless Prefer: handling=strict is sent" + s.defaultHandling() + ".",
 		SearchParam: resultParams(types),
 	}

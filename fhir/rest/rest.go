@@ -50,6 +50,9 @@ type Options struct {
 	// Validation is how thoroughly resources are checked before they are stored:
 	// ValidateProfiles by default.
 	Validation Validation
+	// DeviceRules is what findings of device rules count as in what is stored:
+	// DeviceRulesWarn by default. $validate always tells them as what they are.
+	DeviceRules DeviceRules
 	// MaxBody is the largest body that is read, in bytes: DefaultMaxBody by default.
 	MaxBody int64
 	// Timeout ends the work on a request: DefaultTimeout by default.
@@ -141,6 +144,7 @@ func New(st store.Store, o Options) http.Handler {
 		s.MaxBody = DefaultMaxBody
 	}
 	s.Validation = cmp.Or(s.Validation, ValidateProfiles)
+	s.DeviceRules = cmp.Or(s.DeviceRules, DeviceRulesWarn)
 	s.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
 	s.Software.Name = cmp.Or(s.Software.Name, "Kiln")
 	s.BaseURL = strings.TrimRight(s.BaseURL, "/")

@@ -27,6 +27,42 @@ const (
 	ValidateNothing Validation = "nothing"
 )
 
+// DeviceRules is what the rules of package validate that FHIR itself does not have count as:
+// codes and units that do not fit, values that nobody can have, and others. They are held
+// where invariants are.
+type DeviceRules string
+
+// The ways to take what device rules find in a resource that is to be stored.
+const (
+	// DeviceRulesWarn stores it: a device's reading is not lost because it is odd. Who prefers
+	// an OperationOutcome is told.
+	DeviceRulesWarn DeviceRules = "warn"
+	// DeviceRulesError refuses it if the rule is one whose findings are errors.
+	DeviceRulesError DeviceRules = "error"
+	// DeviceRulesOff does not look for it.
+	DeviceRulesOff DeviceRules = "off"
+)
+
+// findings is what validate calls it. A value that does not exist is a warning.
+func (d DeviceRules) findings() validate.Findings {
+	switch d {
+	case DeviceRulesError:
+		return validate.AsRuled
+	case DeviceRulesOff:
+		return validate.Ignored
+	}
+	return validate.Advisory
+}
+
+// promise is what the CapabilityStatement says of it, if the level of validation holds the rules.
+func (d DeviceRules) promise(level Validation) string {
+	switch {
+	case d != DeviceRulesError, level == ValidateStructure, level == ValidateNothing:
+		return ""
+	}
+	return " What breaks a device rule of severity error (units, LOINC and UDI check digits) is not stored either."
+}
+
 // maxIssues leaves room in an OperationOutcome for how many more there are, and for one
 // that says what was done.
 const maxIssues = fhir.MaxOutcomeIssues - 2
@@ -71,7 +107,7 @@ func (s *server) resource(x *exchange) (content, error) {
 	if s.Validation == ValidateNothing {
 		return unchecked(x, body)
 	}
-	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues})
+	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues, DeviceRules: s.DeviceRules.findings()})
 	if found.Type != "" && found.Type != x.key.Type {
 		return content{}, otherType()
 	}

@@ -124,3 +124,38 @@ func TestTheStatementSaysHowMuchIsValidated(t *testing.T) {
 		}
 	}
 }
+
+// oddUnit is an Observation that FHIR has nothing against: kiln-ucum is an error, kiln-time a warning.
+const oddUnit = `{"resourceType":"Observation","status":"final","code":{"text":"x"},"device":{"reference":"Device/d1"},"valueQuantity":{"value":120,"system":"http://unitsofmeasure.org","code":"mmHg"}}`
+
+func TestDeviceRulesRefuseOnlyIfTheServerSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		rules                    rest.DeviceRules
+		level                    rest.Validation
+		status, errors, warnings int
+	}{
+		{"", "", 201, 0, 2},
+		{rest.DeviceRulesWarn, rest.ValidateInvariants, 201, 0, 2},
+		{rest.DeviceRulesError, "", 422, 1, 1},
+		{rest.DeviceRulesError, rest.ValidateInvariants, 422, 1, 1},
+		{rest.DeviceRulesError, rest.ValidateStructure, 201, 0, 0},
+		{rest.DeviceRulesOff, "", 201, 0, 0},
+		{"something that does not exist", "", 201, 0, 2},
+	} {
+		t.Run(fmt.Sprintf("%s at %s", c.rules, c.level), func(t *testing.T) {
+			a := newAPI(t, rest.Options{DeviceRules: c.rules, Validation: c.level})
+			got := a.send(t, "POST", "/fhir/Observation", oddUnit, "Prefer: return=OperationOutcome")
+			errors, warnings := strings.Count(string(got.body), `"severity":"error"`), strings.Count(string(got.body), `"severity":"warning"`)
+			if got.StatusCode != c.status || errors != c.errors || warnings != c.warnings {
+				t.Errorf("got %d: %s", got.StatusCode, got.body)
+			}
+			strict := strings.Contains(string(a.do(t, "GET", "/fhir/metadata", "").body), "device rule")
+			if strict != (c.rules == rest.DeviceRulesError && c.level != rest.ValidateStructure) {
+				t.Errorf("the statement says so: %v", strict)
+			}
+			if o := a.do(t, "POST", "/fhir/Observation/$validate", oddUnit).wantStatus(t, 200).outcome(t); o.Issue[0].Severity != "error" && o.Issue[1].Severity != "error" {
+				t.Errorf("$validate does not tell the rule's own severity: %+v", o.Issue)
+			}
+		})
+	}
+}

@@ -97,8 +97,8 @@ func (w *walker) codingIn(set *definitions.CodeSet, n int) (answer definitions.M
 	}
 	system := w.textIn(1, w.child(n, c.ordinal("system")))
 	answer = set.ContainsBytes(system, code)
-	if answer == definitions.Unknown && w.opt.Codes != nil && set.HasSystem(string(system)) {
-		answer = w.opt.Codes(system, code)
+	if answer == definitions.Unknown && set.HasSystem(string(system)) {
+		answer = lookUp(set, system, code)
 	}
 	return answer, true
 }
@@ -115,10 +115,16 @@ func (w *walker) outside(b *binding, n int) {
 		return
 	}
 	c := w.classAt(n)
-	code := readable(w.text(w.child(n, c.ordinal("code"))))
+	code := "the code"
+	if b.required {
+		code = readable(w.text(w.child(n, c.ordinal("code"))))
+	}
 	system := "no system"
 	if s := w.text(w.child(n, c.ordinal("system"))); len(s) > 0 {
-		system = readable(s)
+		system = "another system"
+		if b.set.HasSystem(string(s)) {
+			system = string(s)
+		}
 	}
 	w.tell(fhir.Issue{Severity: severity, Code: fhir.CodeCodeInvalid,
 		Message: code + " of " + system + " is not in the value set " + b.set.URL + " (" + strength + ")", Fix: hint(b.set)}, "", int(w.nodes[n].start))
@@ -128,8 +134,8 @@ func (w *walker) outside(b *binding, n int) {
 func (w *walker) enumerated(set *definitions.CodeSet, start, end int) bool {
 	code := w.plain(start, end)
 	answer := set.ContainsCode(code)
-	if answer == definitions.Unknown && w.opt.Codes != nil && len(set.Systems) == 1 {
-		answer = w.opt.Codes([]byte(set.Systems[0].System), code)
+	if answer == definitions.Unknown && len(set.Systems) == 1 && set.Systems[0].System == fhir.UCUM {
+		answer = lookUp(set, []byte(fhir.UCUM), code)
 	}
 	if answer != definitions.No {
 		return true

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
 
 	"github.com/kiln-health/kiln/fhir"
@@ -64,33 +65,116 @@ func bundleDistinct(p *plan, c *class) check {
 		if string(kind) == "history" {
 			return true
 		}
-		from := len(w.items)
-		w.entries(n, func(entry *class, k int) bool {
-			if u := w.child(k, entry.ordinal("fullUrl")); u >= 0 {
-				w.items = append(w.items, item{node: int32(k)})
+		w.clearTable(w.named(n))
+		return w.entries(n, func(entry *class, k int) bool {
+			u := w.child(k, entry.ordinal("fullUrl"))
+			if u < 0 {
+				return true
 			}
+			v := w.version(entry, k)
+			h := maphash.Bytes(w.seed, w.text(u)) ^ 0x9e3779b97f4a7c15*maphash.Bytes(w.seed, w.textIn(1, v))
+			place := w.place(h)
+			for ; w.table[place] != 0; place = w.nextPlace(place) {
+				other := int(w.table[place]) - 1
+				if bytes.Equal(w.text(u), w.textIn(1, w.key(other))) && bytes.Equal(w.text(v), w.textIn(1, w.version(entry, other))) {
+					return false
+				}
+			}
+			w.table[place] = int32(k) + 1
 			return true
 		})
-		all := w.items[from:]
-		slices.SortFunc(all, w.byURL)
-		distinct := true
-		for i := 1; i < len(all) && distinct; i++ {
-			distinct = w.byURL(all[i-1], all[i]) != 0
-		}
-		w.items = w.items[:from]
-		return distinct
 	})(p, c)
 }
 
-// byURL orders entries by fullUrl and version.
-func (w *walker) byURL(x, y item) int {
-	a, b := int(x.node), int(y.node)
-	entry := w.classAt(a)
-	u := entry.ordinal("fullUrl")
-	if c := bytes.Compare(w.text(w.child(a, u)), w.textIn(1, w.child(b, u))); c != 0 {
-		return c
+// named is how many entries of the Bundle at node n have a fullUrl.
+func (w *walker) named(n int) (count int) {
+	w.entries(n, func(entry *class, k int) bool {
+		if w.child(k, entry.ordinal("fullUrl")) >= 0 {
+			count++
+		}
+		return true
+	})
+	return count
+}
+
+// bundle walks a Bundle, and then looks up the references to its entries. Those of a Bundle
+// in it have been looked up there.
+func (w *walker) bundle(c *class, n int) {
+	far := w.far
+	w.far = 0
+	w.bundles++
+	w.object(c, n)
+	if w.far > 0 && !w.blind && w.opt.Level != Structure {
+		w.refersWithin(c, n)
 	}
-	return bytes.Compare(w.text(w.version(entry, a)), w.textIn(1, w.version(entry, b)))
+	w.bundles--
+	w.far = far
+}
+
+const specBundle = "http://hl7.org/fhir/R4/bundle.html#references"
+
+// refersWithin looks up the references in the Bundle at node n that do not say themselves
+// what they point at: URNs, and URLs of no known form. The entry of that fullUrl says it.
+// http://hl7.org/fhir/R4/bundle.html#references
+func (w *walker) refersWithin(c *class, n int) {
+	w.clearTable(w.named(n))
+	w.entries(n, func(_ *class, k int) bool {
+		if t := w.text(w.key(k)); t != nil {
+			if place, other := w.find(t); other < 0 {
+				w.table[place] = int32(k) + 1
+			}
+		}
+		return true
+	})
+	kind := w.text(w.child(n, c.ordinal("type")))
+	complete := string(kind) == "transaction" || string(kind) == "document"
+	bundle := c.numbered()
+	apart := func(slot uint32) bool { return slot&(classBits<<classShift) == bundle }
+	w.eachLinked(n, apart, func(k, holder int) {
+		t := w.text(k)
+		if len(t) == 0 || t[0] == '#' {
+			return
+		}
+		if _, entry := w.find(t); entry >= 0 {
+			w.pointsAt(n, k, holder, entry)
+		} else if bytes.HasPrefix(t, []byte("urn:")) {
+			w.pointsNowhere(n, k, complete)
+		}
+	})
+}
+
+// pointsAt checks the Reference at node holder, whose text at node k is the fullUrl of an entry.
+func (w *walker) pointsAt(n, k, holder, entry int) {
+	r := w.child(entry, w.plan.entry.ordinal("resource"))
+	if r < 0 || w.nodes[r].slot&unfit != 0 {
+		return
+	}
+	c := w.classAt(r)
+	if allowed := w.targetsOf(holder); allowed != nil && !allowed.allows(c) && w.refused() {
+		w.within(n, k, func() { w.wrongTarget(allowed, c, int(w.nodes[k].start)) })
+	}
+	said := w.child(holder, w.plan.reference.ordinal("type"))
+	if of := w.typeNamed(said); of != nil && of != c && w.refused() {
+		w.within(n, said, func() { w.wrongType(of, c, int(w.nodes[said].start), "") })
+	}
+}
+
+// pointsNowhere tells of a URN that is the fullUrl of no entry, at node k. A URN has a
+// meaning in its Bundle only. A transaction could not replace it, and a document has all
+// that it refers to by a URN; of other Bundles a part may be what is sent.
+func (w *walker) pointsNowhere(n, k int, complete bool) {
+	i := fhir.Issue{Severity: fhir.SevError, Code: fhir.CodeNotFound, Message: "the reference is a URN, and no entry of the Bundle has it as fullUrl",
+		Fix: "add the resource with that fullUrl, or refer to it by its URL", Spec: specBundle}
+	if complete && !w.refused() {
+		return
+	}
+	if !complete {
+		i.Severity = fhir.Warning
+		if !w.doubted() {
+			return
+		}
+	}
+	w.within(n, k, func() { w.tell(i, "", int(w.nodes[k].start)) })
 }
 
 // version is the node of resource.meta.versionId of an entry, or -1.
@@ -154,10 +238,10 @@ func bundleBegins(of, with string) func(*plan, *class) check {
 	})
 }
 
-// named checks that the fullUrl of the entry at node n, if it is the address of a resource
+// addressed checks that the fullUrl of the entry at node n, if it is the address of a resource
 // on a server, is that of the resource in it.
 // http://hl7.org/fhir/R4/bundle.html#bundle-unique
-func (w *walker) named(n int) {
+func (w *walker) addressed(n int) {
 	entry := w.plan.entry
 	u, r := w.child(n, entry.ordinal("fullUrl")), w.child(n, entry.ordinal("resource"))
 	if u < 0 || r < 0 || w.nodes[r].slot&unfit != 0 {

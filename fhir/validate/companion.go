@@ -57,14 +57,3 @@ func (w *walker) extends(k int) bool {
 	}
 	return false
 }
-
-// tooManyNulls stops taking notes: a null is short, and a note of it is not.
-func (w *walker) tooManyNulls(at int) {
-	if !w.blind && w.refused() {
-		w.errorAt(fhir.CodeTooCostly, "", at, "there are more than "+number(maxNulls)+" nulls", "leave out what has no value")
-	}
-	w.blind = true
-}
-
-// maxNulls is how many nulls there may be in arrays of primitives.
-const maxNulls = 10_000

@@ -12,19 +12,16 @@ import (
 // maxClaims is how many profiles one resource may claim.
 const maxClaims = 32
 
-// An item is a value of the element whose expectation is being checked.
-type item struct {
-	node   int32
-	sliced bool // it is in a slice
-}
+// An item is a value that is put in order with others.
+type item struct{ node int32 }
 
 // claimed checks the resource of class c at node n against the profiles that it claims in
 // meta.profile, and the body also against those that it was asked to meet.
 // http://hl7.org/fhir/R4/profiling.html
 func (w *walker) claimed(c *class, n int) {
 	if w.nodes[n].slot&slotBits == rootSlot {
-		for _, u := range w.opt.Profiles {
-			w.demanded(u, c, n)
+		for i, u := range w.opt.Profiles {
+			w.demanded(i, u, c, n)
 		}
 	}
 	meta := w.child(n, c.ordinal("meta"))
@@ -41,31 +38,27 @@ func (w *walker) claimed(c *class, n int) {
 		}
 		claims++
 		at := int(w.nodes[k].start)
+		element := "meta.profile[" + number(claims-1) + "]"
 		if claims > maxClaims {
 			if w.refused() {
-				w.errorAt(fhir.CodeTooCostly, "meta.profile", at, "the resource claims more than "+number(maxClaims)+" profiles", "claim fewer")
+				w.errorAt(fhir.CodeTooCostly, element, at, "the resource claims more than "+number(maxClaims)+" profiles", "claim fewer")
 			}
 			return
 		}
 		name, version, _ := bytes.Cut(u, []byte("|"))
-		if string(name) == c.spec {
-			continue
-		}
 		f := w.plan.profiles[string(name)]
 		if f == nil {
 			if w.doubted() {
-				w.warningAt(fhir.CodeNotSupported, "meta.profile", at, "the profile "+readable(name)+" is not known here, so it was not checked", "")
+				w.warningAt(fhir.CodeNotSupported, element, at, "the profile that is claimed is not known here, so it was not checked", "claim one that is known, if there is one")
 			}
 			continue
 		}
 		p := f()
-		if p != nil && len(version) > 0 && p.version != "" && p.version != string(version) && w.doubted() {
-			w.warningAt(fhir.CodeNotSupported, "meta.profile", at, "the profile is known in version "+p.version+" only, and was checked in that", "")
-		}
-		if w.requested(name) || w.claimedBefore(meta, m, k, name) {
+		w.versioned(p, string(version), element, at)
+		if string(name) == c.spec || w.requested(name) || w.claimedBefore(meta, m, k, name) {
 			continue
 		}
-		w.conform(p, c, n, at, "meta.profile")
+		w.conform(p, c, n, at, element)
 	}
 }
 
@@ -89,18 +82,28 @@ func (w *walker) requested(name []byte) bool {
 	return false
 }
 
-// demanded checks the body against a profile that it was asked to meet.
-func (w *walker) demanded(u string, c *class, n int) {
-	bare, _, _ := strings.Cut(u, "|")
+// versioned tells that a profile is named in another version than the one that is known.
+func (w *walker) versioned(p *profile, version, element string, at int) {
+	if p != nil && version != "" && p.version != "" && p.version != version && w.doubted() {
+		w.warningAt(fhir.CodeNotSupported, element, at, "the profile "+p.url+" is known in version "+p.version+" only, and was checked in that", "name that version, or none")
+	}
+}
+
+// demanded checks the body against a profile that it was asked to meet, the one at index i.
+func (w *walker) demanded(i int, u string, c *class, n int) {
+	bare, version, _ := strings.Cut(u, "|")
+	at := int(w.nodes[n].start)
 	f := w.plan.profiles[bare]
 	if f == nil {
 		if w.refused() {
-			w.errorAt(fhir.CodeNotSupported, "", int(w.nodes[n].start), "the profile "+readable([]byte(bare))+" is not known here", "ask for one that is")
+			w.errorAt(fhir.CodeNotSupported, "", at, "profile "+number(i+1)+" of "+number(len(w.opt.Profiles))+" that were asked for is not known here", "ask for one that is")
 		}
 		return
 	}
+	p := f()
+	w.versioned(p, version, "", at)
 	if bare != c.spec {
-		w.conform(f(), c, n, int(w.nodes[n].start), "")
+		w.conform(p, c, n, at, "")
 	}
 }
 
@@ -145,34 +148,59 @@ func (w *walker) meets(p *profile, n int) {
 // expect checks the elements of the object at node n.
 func (w *walker) expect(all []*expectation, n int) {
 	for _, x := range all {
-		from := len(w.items)
 		flag := uint32(0)
-		k := w.first(n, x.member, 0)
-		if k < 0 {
+		first := w.first(n, x.member, 0)
+		if first < 0 {
 			flag = companion
-			k = w.first(n, x.member, companion)
+			first = w.first(n, x.member, companion)
 		}
-		for ; k >= 0; k = w.sibling(n, k, x.member, flag) {
-			w.items = append(w.items, item{node: int32(k)})
+		count := 0
+		for o := w.occurrences(x, n, first, flag); o.node >= 0; o = w.next(o) {
+			w.step(&o)
+			w.item(x, &o)
+			w.depth--
+			count++
 		}
-		w.occurs(x, len(w.items)-from, n)
-		for i := from; i < len(w.items); i++ {
-			w.at(i, from, func(k int) { w.item(x, n, k, i-from) })
-		}
+		w.occurs(x, count, n)
 		if x.slicing != nil {
-			w.slice(x, n, from)
+			w.slice(x, n, first, flag)
 		}
-		w.items = w.items[:from]
 	}
 }
 
-// at calls f for an item with its path.
-func (w *walker) at(i, from int, f func(k int)) {
-	k := int(w.items[i].node)
-	w.steps[w.depth] = step{int32(w.nodes[k].slot & slotBits), int32(i - from)}
+// An occurrence is a value of an element of the object at node of, while these are gone through.
+type occurrence struct {
+	member *member
+	of     int
+	node   int // -1 is past the last one
+	index  int
+	flag   uint32
+	beside int // the companion of a primitive, -1 if there is none or nobody needs it
+}
+
+// occurrences begins with the one at node first.
+func (w *walker) occurrences(x *expectation, n, first int, flag uint32) occurrence {
+	o := occurrence{member: x.member, of: n, node: first, flag: flag, beside: -1}
+	if flag == 0 && len(x.inner) > 0 {
+		o.beside = w.first(n, x.member, companion)
+	}
+	return o
+}
+
+// next is the occurrence that follows.
+func (w *walker) next(o occurrence) occurrence {
+	o.node = w.sibling(o.of, o.node, o.member, o.flag)
+	o.index++
+	if o.beside >= 0 {
+		o.beside = w.sibling(o.of, o.beside, o.member, companion)
+	}
+	return o
+}
+
+// step goes down to an occurrence. Who calls it goes up again.
+func (w *walker) step(o *occurrence) {
+	w.steps[w.depth] = step{int32(w.nodes[o.node].slot & slotBits), int32(o.index)}
 	w.depth++
-	f(k)
-	w.depth--
 }
 
 // occurs checks how often an element or slice is there.
@@ -206,8 +234,9 @@ func times(n int) string {
 	return number(n) + " times"
 }
 
-// item checks one value of an element of the object at node n.
-func (w *walker) item(x *expectation, n, k, index int) {
+// item checks one value of an element.
+func (w *walker) item(x *expectation, o *occurrence) {
+	k := o.node
 	flags := w.nodes[k].slot
 	start := int(w.nodes[k].start)
 	of := int32(flags & slotBits)
@@ -232,13 +261,7 @@ func (w *walker) item(x *expectation, n, k, index int) {
 		}
 		inside := k
 		if s.kind.primitive() && flags&companion == 0 {
-			if inside = w.first(n, x.member, companion); inside < 0 {
-				continue
-			}
-			for ; index > 0 && inside >= 0; index-- {
-				inside = w.sibling(n, inside, x.member, companion)
-			}
-			if inside < 0 || w.nodes[inside].slot&(null|unfit) != 0 {
+			if inside = o.beside; inside < 0 || w.nodes[inside].slot&null != 0 {
 				continue
 			}
 		}
@@ -258,6 +281,9 @@ func (w *walker) content(x *expectation, s *slot, k, start int) {
 	}
 	if x.binding != nil && s.kind == objectKind {
 		w.bound(x.binding, k, start)
+	}
+	if x.limit != nil {
+		w.withinLimit(x.limit, s, k, start)
 	}
 	if x.codes != nil && s.kind != objectKind && w.body[start] == '"' {
 		w.enumerated(x.codes, start, w.skip(start))
@@ -291,15 +317,36 @@ func (w *walker) content(x *expectation, s *slot, k, start int) {
 	}
 }
 
-// instead says what was found in place of a fixed value, if that is a code or a URI.
+// instead says what was found in place of a fixed value, if that is a code of a list.
 func (w *walker) instead(s *slot, k int) string {
-	switch s.kind {
-	case codeKind, uriKind, canonicalKind, urlKind, oidKind:
+	switch {
+	case s.kind == codeKind && s.codes != nil:
 		return ", found " + readable(w.text(k))
-	case objectKind:
+	case s.kind == objectKind:
 		return ""
 	}
 	return ", found another " + s.typ.Code
+}
+
+// withinLimit checks a value against the value set beyond which no code is allowed, whatever
+// the strength of its binding.
+// http://hl7.org/fhir/R4/terminologies.html#extensible
+func (w *walker) withinLimit(set *definitions.CodeSet, s *slot, k, start int) {
+	outside := false
+	switch {
+	case s.kind == codeKind || s.kind == uriKind || s.kind == stringKind:
+		outside = w.body[start] == '"' && set.ContainsCode(w.text(k)) == definitions.No
+	case s.class != nil:
+		if is, _, _ := s.class.coded(); is {
+			answer, at, coded := w.memberOf(&binding{set, true}, k)
+			if outside = coded && answer == definitions.No; outside {
+				start = int(w.nodes[at].start)
+			}
+		}
+	}
+	if outside && w.refused() {
+		w.errorAt(fhir.CodeCodeInvalid, "", start, "the code is not in the value set "+set.URL+", beyond which none is allowed here", hint(set))
+	}
 }
 
 // aims checks that a reference points at one of the types of a profile.
@@ -354,38 +401,33 @@ func (w *walker) passesProfile(p *profile, k int) bool {
 	return passed
 }
 
-// slice sorts the items from from on into the slices of an element, and checks them there.
-// http://hl7.org/fhir/R4/profiling.html#slicing
-func (w *walker) slice(x *expectation, n, from int) {
-	to := len(w.items)
+// slice sorts the values of an element, from node first on, into its slices, and checks
+// them there. http://hl7.org/fhir/R4/profiling.html#slicing
+func (w *walker) slice(x *expectation, n, first int, flag uint32) {
+	for o := w.occurrences(x, n, first, flag); o.node >= 0; o = w.next(o) {
+		w.nodes[o.node].slot &^= inSlice
+	}
+	latest := -1 // the index of the last value in the slices before
 	for _, s := range x.slices {
-		sure, maybe := 0, 0
-		for i := from; i < to; i++ {
-			k := int(w.items[i].node)
-			is := definitions.Yes
-			for _, t := range s.criteria {
-				switch w.passes(t, k) {
-				case definitions.No:
-					is = definitions.No
-				case definitions.Unknown:
-					if is == definitions.Yes {
-						is = definitions.Unknown
-					}
-				}
-				if is == definitions.No {
-					break
-				}
-			}
-			switch is {
+		sure, maybe, last := 0, 0, -1
+		for o := w.occurrences(s.expectation, n, first, flag); o.node >= 0; o = w.next(o) {
+			switch w.belongs(s, o.node) {
 			case definitions.Unknown:
 				maybe++
-				w.items[i].sliced = true
+				w.nodes[o.node].slot |= inSlice
 			case definitions.Yes:
 				sure++
-				w.items[i].sliced = true
-				w.at(i, from, func(k int) { w.item(s.expectation, n, k, i-from) })
+				w.nodes[o.node].slot |= inSlice
+				last = o.index
+				w.step(&o)
+				if x.slicing.Ordered && o.index < latest && w.refused() {
+					w.errorAt(fhir.CodeStructure, "", int(w.nodes[o.node].start), s.name+" comes after what belongs behind it: the slices have an order", "put it before them")
+				}
+				w.item(s.expectation, &o)
+				w.depth--
 			}
 		}
+		latest = max(latest, last)
 		switch {
 		case sure+maybe < s.min:
 			w.occurs(s.expectation, sure, n)
@@ -393,15 +435,44 @@ func (w *walker) slice(x *expectation, n, from int) {
 			w.occurs(s.expectation, sure, n)
 		}
 	}
-	if x.slicing.Rules != definitions.Closed || len(x.slices) == 0 {
-		return // closed without any slice would forbid the element, which max says otherwise
+	if x.slicing.Rules != definitions.Open && len(x.slices) > 0 { // closed without any slice would forbid the element, which max says otherwise
+		w.unsliced(x, n, first, flag)
 	}
-	for i := from; i < to; i++ {
-		if !w.items[i].sliced && w.refused() {
-			w.at(i, from, func(k int) {
-				w.errorAt(fhir.CodeStructure, "", int(w.nodes[k].start), x.name+" is in none of the slices of the profile, and no others are allowed", "leave it out")
-			})
+}
+
+// belongs says whether the value at node k is in a slice.
+func (w *walker) belongs(s *slice, k int) definitions.Membership {
+	is := definitions.Yes
+	for _, t := range s.criteria {
+		switch w.passes(t, k) {
+		case definitions.No:
+			return definitions.No
+		case definitions.Unknown:
+			is = definitions.Unknown
 		}
+	}
+	return is
+}
+
+// unsliced tells of values that are in no slice and must not be there, or not there.
+func (w *walker) unsliced(x *expectation, n, first int, flag uint32) {
+	end := -1 // the index of the last value in a slice
+	for o := w.occurrences(x, n, first, flag); o.node >= 0 && x.slicing.Rules == definitions.OpenAtEnd; o = w.next(o) {
+		if w.nodes[o.node].slot&inSlice != 0 {
+			end = o.index
+		}
+	}
+	for o := w.occurrences(x, n, first, flag); o.node >= 0; o = w.next(o) {
+		if w.nodes[o.node].slot&inSlice != 0 || x.slicing.Rules == definitions.OpenAtEnd && o.index > end || !w.refused() {
+			continue
+		}
+		message, fix := x.name+" is in none of the slices of the profile, and no others are allowed", "leave it out"
+		if x.slicing.Rules == definitions.OpenAtEnd {
+			message, fix = x.name+" is in none of the slices of the profile, and others are allowed at the end only", "put it behind those that are"
+		}
+		w.step(&o)
+		w.errorAt(fhir.CodeStructure, "", int(w.nodes[o.node].start), message, fix)
+		w.depth--
 	}
 }
 

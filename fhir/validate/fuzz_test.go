@@ -2,10 +2,13 @@ package validate
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/kiln-health/kiln/fhir"
 )
 
 // FuzzResource looks for bodies that make Resource panic, say where something is that is
@@ -13,7 +16,7 @@ import (
 func FuzzResource(f *testing.F) {
 	f.Add([]byte(heartRate))
 	f.Add([]byte(pulse))
-	f.Add([]byte(pressure(usCore + "us-core-blood-pressure")))
+	f.Add([]byte(bloodPressure(usCore + "us-core-blood-pressure")))
 	f.Add(transaction(2))
 	for _, make := range hostile {
 		f.Add([]byte(make(300)))
@@ -83,9 +86,10 @@ func FuzzAgainstGoogle(f *testing.F) {
 	u := google(f)
 	f.Add([]byte(heartRate))
 	f.Add([]byte(pulse))
-	f.Add([]byte(pressure(r4 + "bp")))
+	f.Add([]byte(bloodPressure(r4 + "bp")))
 	f.Add([]byte(patient(`"name":[{"family":"x","given":["a","b"]}],"birthDate":"1970-01-01","deceasedBoolean":false,"photo":[{"contentType":"image/png","data":"YQ==","size":1}]`)))
 	f.Add([]byte(`{"resourceType":"DeviceMetric","type":{"text":"x"},"category":"measurement","measurementPeriod":{"repeat":{"period":1.5,"periodUnit":"h","timeOfDay":["08:30:00"]}}}`))
+	f.Add([]byte(value("valueUri", "\"http://a.`b/\"")))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if len(body) > 2000 {
 			return
@@ -95,8 +99,16 @@ func FuzzAgainstGoogle(f *testing.F) {
 		switch {
 		case err == nil && !r.Valid() && !excused(stricter, firstError(r)):
 			t.Errorf("google accepts, we say %v", r.Issues())
-		case err != nil && r.Valid() && !excused(laxer, err.Error()):
+		case err != nil && r.Valid() && !excused(laxer, err.Error()) && !strangeURI(r, err):
 			t.Errorf("we accept, google says %v", err)
 		}
+	})
+}
+
+// strangeURI reports whether jsonformat refuses a URI for characters that we warn of: many
+// have them, and the standard does not say that each must be one of RFC 3986 to the letter. http://hl7.org/fhir/R4/datatypes.html#uri
+func strangeURI(r Result, err error) bool {
+	return strings.Contains(err.Error(), "invalid uri") && slices.ContainsFunc(r.Found, func(f Found) bool {
+		return f.Severity == fhir.Warning && strings.Contains(f.Message, "characters that a URI does not have")
 	})
 }

@@ -26,7 +26,7 @@ type native struct {
 	text bool // it can be about a primitive
 }
 
-// rules are those of the invariants that are in Go, but for those that are in other.
+// rules are those of the invariants, but for those that are in other.
 func (p *plan) rules(all []*definitions.Invariant, other []rule, c *class) []rule {
 	var rules []rule
 next:
@@ -37,7 +37,11 @@ next:
 			}
 		}
 		n, ok := p.native(v)
-		if !ok || n.make == nil || c == nil && !n.text {
+		if !ok {
+			rules = append(rules, byExpression(v))
+			continue
+		}
+		if n.make == nil || c == nil && !n.text {
 			continue
 		}
 		if f := n.make(p, c); f != nil {
@@ -57,13 +61,6 @@ func (p *plan) native(v *definitions.Invariant) (native, bool) {
 	}
 	n, ok := p.known[v.Key]
 	return n, ok
-}
-
-// Checked reports whether an invariant is checked here. The others are listed in the
-// definitions and need a FHIRPath engine.
-func Checked(v *definitions.Invariant) bool {
-	_, ok := compiled().native(v)
-	return ok
 }
 
 // either holds if one of the members is there.
@@ -87,6 +84,22 @@ func oneOf(a, b string) func(*plan, *class) check {
 	return func(_ *plan, c *class) check {
 		x, y := c.bit(a), c.bit(b)
 		return func(_ *walker, _ int, has uint64) bool { return (has&x == 0) != (has&y == 0) }
+	}
+}
+
+// together holds if both members are there, or neither.
+func together(a, b string) func(*plan, *class) check {
+	return func(_ *plan, c *class) check {
+		x, y := c.bit(a), c.bit(b)
+		return func(_ *walker, _ int, has uint64) bool { return (has&x == 0) == (has&y == 0) }
+	}
+}
+
+// notWith holds unless the first member is there with one of the others.
+func notWith(a string, others ...string) func(*plan, *class) check {
+	return func(_ *plan, c *class) check {
+		x, y := c.bit(a), c.bits(others)
+		return func(_ *walker, _ int, has uint64) bool { return has&x == 0 || has&y == 0 }
 	}
 }
 
@@ -148,6 +161,7 @@ func natives() map[string]native {
 		"tim-9":  {make: offset, fix: "add when, other than C, CM, CD and CV, or leave out offset"},
 		"tim-10": {make: notBoth("timeOfDay", "when"), fix: "leave out timeOfDay or when"},
 
+		"inv-1 Task":                 {make: ordered("authoredOn", "lastModified"), fix: "correct authoredOn or lastModified"},
 		"inv-1 Parameters.parameter": {make: parameter, fix: "send exactly one of value, resource and part"},
 
 		"bdl-1":  {make: bundleTotal, fix: "leave total out"},
@@ -187,8 +201,76 @@ func natives() map[string]native {
 		"org-1": {make: either("identifier", "name"), fix: "add an identifier or a name"},
 		"org-2": {make: notUsedAs("home"), fix: "leave out use home"},
 		"org-3": {make: notUsedAs("home"), fix: "leave out use home"},
+		"mdd-1": {make: ordered("whenPrepared", "whenHandedOver"), fix: "correct whenPrepared or whenHandedOver"},
 		"prr-1": {make: needs("orderDetail", "code"), fix: "add code"},
 		"qrs-1": {make: notBoth("answer", "item"), fix: "leave out answer or item"},
+
+		"app-1":  {make: either("type", "actor"), fix: "add type or actor"},
+		"app-2":  {make: together("start", "end"), fix: "send start and end, or neither"},
+		"apr-1":  {make: either("participantType", "actor"), fix: "add participantType or actor"},
+		"ces-1":  {make: oneOf("category", "productOrService"), fix: "send either category or productOrService"},
+		"cmp-1":  {make: either("text", "entry", "section"), fix: "add text, entry or section"},
+		"cmp-2":  {make: notBoth("emptyReason", "entry"), fix: "leave emptyReason out"},
+		"cpb-1":  {make: either("rest", "messaging", "document"), fix: "add rest, messaging or document"},
+		"cpb-2":  {make: either("description", "software", "implementation"), fix: "add description, software or implementation"},
+		"fhs-1":  {make: notBoth("age", "born"), fix: "leave out age or born"},
+		"fhs-2":  {make: needs("estimatedAge", "age"), fix: "leave estimatedAge out"},
+		"imr-1":  {make: either("vaccineCode", "targetDisease"), fix: "add vaccineCode or targetDisease"},
+		"ipn-1":  {make: either("identifier", "name"), fix: "add an identifier or a name"},
+		"lst-1":  {make: notBoth("emptyReason", "entry"), fix: "leave emptyReason out"},
+		"mad-1":  {make: either("dose", "rate"), fix: "add dose or rate"},
+		"msq-5":  {make: together("chromosome", "genomeBuild"), fix: "send chromosome and genomeBuild, or neither"},
+		"nor-1":  {make: either("oralDiet", "supplement", "enteralFormula"), fix: "add oralDiet, supplement or enteralFormula"},
+		"opd-1":  {make: either("type", "part"), fix: "add type or part"},
+		"ppc-1":  {make: either("policy", "policyRule"), fix: "add policy or policyRule"},
+		"que-4":  {make: notBoth("answerOption", "answerValueSet"), fix: "leave out answerOption or answerValueSet"},
+		"que-11": {make: notBoth("answerOption", "initial"), fix: "leave initial out, and say initialSelected in answerOption"},
+		"rqg-1":  {make: oneOf("resource", "action"), fix: "send either resource or action"},
+		"sdf-2":  {make: either("name", "uri"), fix: "add name or uri"},
+		"sdf-6":  {make: either("snapshot", "differential"), fix: "add a snapshot or a differential"},
+		"sdf-10": {make: boundOrDescribed, fix: "add valueSet or description to the binding"},
+		"sev-1":  {make: notBoth("name", "query"), fix: "leave out name or query"},
+		"smp-1":  {make: needs("element", "context"), fix: "add context"},
+		"smp-2":  {make: needs("context", "contextType"), fix: "add contextType"},
+		"spd-1":  {make: needs("xpath", "xpathUsage"), fix: "add xpathUsage"},
+		"tcp-2":  {make: either("description", "software", "implementation"), fix: "add description, software or implementation"},
+		"tst-1":  {make: oneOf("operation", "assert"), fix: "send either operation or assert"},
+		"tst-2":  {make: oneOf("operation", "assert"), fix: "send either operation or assert"},
+		"vsd-1":  {make: either("valueSet", "system"), fix: "add valueSet or system"},
+		"vsd-3":  {make: notBoth("concept", "filter"), fix: "leave out concept or filter"},
+		"vsd-6":  {make: either("code", "display"), fix: "add code or display"},
+		"vsd-9":  {make: codeUnlessAbstract, fix: "add a code, or say that it is abstract"},
+		"vsd-10": {make: needs("code", "system"), fix: "add the system"},
+
+		"inv-1 TestReport.setup.action": {make: oneOf("operation", "assert"), fix: "send either operation or assert"},
+		"inv-2 TestReport.test.action":  {make: oneOf("operation", "assert"), fix: "send either operation or assert"},
+
+		"pd-1":       {make: either("telecom", "endpoint"), fix: "add telecom or endpoint"},
+		"sdcqr-1":    {make: either("subject"), fix: "add the subject"},
+		"us-core-13": {make: either("practitioner", "organization", "healthcareService", "location"), fix: "add a practitioner, organization, healthcareService or location"},
+		"us-core-14": {make: either("name", "relationship"), fix: "add a name or a relationship"},
+		"us-core-6 DocumentReference.content.attachment": {make: either("url", "data"), fix: "add url or data"},
+
+		"eld-1":  {make: either("discriminator", "description"), fix: "add a discriminator or a description"},
+		"eld-2":  {make: minUpToMax, fix: "correct min or max"},
+		"eld-3":  {make: maxIsNumber, fix: "send a whole number from 0 on, or *", text: true},
+		"eld-4":  {make: forReferences("aggregation"), fix: "leave aggregation out"},
+		"eld-5":  {make: notWith("contentReference", "type", "defaultValue", "fixed", "pattern", "example", "minValue", "maxValue", "maxLength", "binding"), fix: "leave out what the contentReference says"},
+		"eld-6":  {make: onlyWithOne("fixed", "type"), fix: "send one type, or leave the fixed value out"},
+		"eld-7":  {make: onlyWithOne("pattern", "type"), fix: "send one type, or leave the pattern out"},
+		"eld-8":  {make: notBoth("pattern", "fixed"), fix: "leave out the pattern or the fixed value"},
+		"eld-11": {make: bindable, fix: "leave the binding out"},
+		"eld-12": {make: valueSetURL, fix: "send an absolute URL"},
+		"eld-13": {make: distinctBy("type", "code"), fix: "send each type once"},
+		"eld-14": {make: distinctBy("constraint", "key"), fix: "give each constraint its own key"},
+		"eld-15": {make: notBoth("defaultValue", "meaningWhenMissing"), fix: "leave out defaultValue or meaningWhenMissing"},
+		"eld-16": {make: shaped("sliceName", `^[a-zA-Z0-9/\-_\[\]@]+$`), fix: "use letters, digits and /-_[]@ only"},
+		"eld-17": {make: forReferences("targetProfile"), fix: "leave targetProfile out"},
+		"eld-18": {make: modifierExplained, fix: "add isModifierReason"},
+		"eld-19": {make: shaped("path", `^`+elementName+`(\.`+elementName+`(\[x\])?(:[^\s.]+)?)*$`), fix: "leave out the special characters"},
+		"eld-20": {make: shaped("path", `^[A-Za-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*(\[x])?)*$`), fix: "use letters and digits only"},
+		"eld-21": {make: either("expression"), fix: "add an expression"},
+		"eld-22": {make: needs("sliceIsConstraining", "sliceName"), fix: "add sliceName, or leave sliceIsConstraining out"},
 	}
 	return all
 }

@@ -26,15 +26,14 @@ func coded(system, code string) string {
 	return `{"coding":[{"system":"` + system + `","code":"` + code + `"}]}`
 }
 
-// Each rule in Go holds for one resource, and is broken by another that differs in what it is about.
-func TestInvariants(t *testing.T) {
+// A breach is two resources, of which one keeps a rule and the other breaks it, at a path.
+type breach struct{ key, holds, broken, path string }
+
+// breaches are about rules in Go that types have.
+func breaches() []breach {
 	const quantity = `"system":"http://unitsofmeasure.org"`
 	entry := `"entry":[{"fullUrl":"http://example.org/fhir/Patient/1","resource":{"resourceType":"Patient","id":"1"}}]`
-	for _, c := range []struct {
-		key           string
-		holds, broken string
-		path          string
-	}{
+	return []breach{
 		{"ext-1", patient(`"extension":[{"url":"http://example.org/a","valueString":"x"}]`), patient(`"extension":[{"url":"http://example.org/a","valueString":"x","extension":[{"url":"b","valueString":"y"}]}]`), "Patient.extension[0]"},
 		{"ext-1", patient(`"extension":[{"url":"http://example.org/a","extension":[{"url":"b","valueString":"y"}]}]`), patient(`"extension":[{"url":"http://example.org/a"}]`), "Patient.extension[0]"},
 		{"dom-2", patient(`"contained":[{"resourceType":"Organization","id":"o","name":"x"}],"managingOrganization":{"reference":"#o"}`), patient(`"contained":[{"resourceType":"Organization","id":"o","name":"x","partOf":{"reference":"#q"},"contained":[{"resourceType":"Organization","id":"q","name":"y"}]}],"managingOrganization":{"reference":"#o"}`), "Patient"},
@@ -107,7 +106,12 @@ func TestInvariants(t *testing.T) {
 		{"org-3", `{"resourceType":"Organization","name":"x","telecom":[{"use":"work"}]}`, `{"resourceType":"Organization","name":"x","telecom":[{"use":"work"},{"use":"home"}]}`, "Organization.telecom[1]"},
 		{"con-1", `{"resourceType":"Condition","subject":{"reference":"Patient/1"},"stage":[{"summary":{"text":"x"}}]}`, `{"resourceType":"Condition","subject":{"reference":"Patient/1"},"stage":[{"type":{"text":"x"}}]}`, "Condition.stage[0]"},
 		{"qrs-1", `{"resourceType":"QuestionnaireResponse","status":"completed","item":[{"linkId":"1","answer":[{"valueString":"x"}]}]}`, `{"resourceType":"QuestionnaireResponse","status":"completed","item":[{"linkId":"1","answer":[{"valueString":"x"}],"item":[{"linkId":"2"}]}]}`, "QuestionnaireResponse.item[0]"},
-	} {
+	}
+}
+
+// Each rule holds for one resource, and is broken by another that differs in what it is about.
+func TestInvariants(t *testing.T) {
+	for _, c := range slices.Concat(breaches(), moreBreaches()) {
 		for _, i := range Resource([]byte(c.holds), nil).Found {
 			if strings.HasPrefix(i.Message, c.key+":") {
 				t.Errorf("%s must hold for %s, got %s", c.key, c.holds, i.Error())
@@ -130,7 +134,22 @@ func document(elements string) string {
 	return bundle("document", elements+`,"entry":[{"resource":{"resourceType":"Composition","status":"final","type":{"text":"x"},"date":"2024","author":[{"display":"x"}],"title":"x"}}]`)
 }
 
-func TestRulesOfUSCoreAndDeviceProfiles(t *testing.T) {
+// A claim is a breach of a rule of a profile that is asked for; "" is one of an extension.
+type claim struct{ key, profile, holds, broken, path string }
+
+const (
+	npi  = "http://hl7.org/fhir/sid/us-npi"
+	clia = "urn:oid:2.16.840.1.113883.4.7"
+	naic = "urn:oid:2.16.840.1.113883.6.300"
+
+	substance = `"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/allergyintolerance-substanceExposureRisk","extension":[{"url":"substance","valueCodeableConcept":{"text":"x"}},{"url":"exposureRisk","valueCodeableConcept":{"text":"x"}}]}]`
+)
+
+func identified(system, value string) string {
+	return of("Organization", `"identifier":[{"system":"`+system+`","value":"`+value+`"}]`)
+}
+
+func claims() []claim {
 	const uscore = "http://hl7.org/fhir/us/core/StructureDefinition/"
 	const phd = "http://hl7.org/fhir/uv/phd/StructureDefinition/"
 	const pocd = "http://hl7.org/fhir/uv/pocd/StructureDefinition/"
@@ -149,7 +168,7 @@ func TestRulesOfUSCoreAndDeviceProfiles(t *testing.T) {
 	alert := func(limits string) string {
 		return `"extension":[{"url":"currentLimits",` + limits + `},{"url":"alertOperationalState","valueCodeableConcept":{"text":"x"}}]`
 	}
-	for _, c := range []struct{ key, profile, holds, broken, path string }{
+	return []claim{
 		{"us-core-1", uscore + "us-core-observation-lab", observation(`"effectiveDateTime":"2024-01-01"`), observation(`"effectiveDateTime":"2024"`), "Observation.effective"},
 		{"us-core-2", uscore + "us-core-observation-lab", observation(`"valueString":"x"`), observation(`"language":"en"`), "Observation"},
 		{"us-core-3", uscore + "us-core-observation-lab", observation(`"valueQuantity":{"value":1,"system":"http://unitsofmeasure.org","code":"1"}`), observation(`"valueQuantity":{"value":1,"system":"http://example.org","code":"1"}`), "Observation.value"},
@@ -163,7 +182,31 @@ func TestRulesOfUSCoreAndDeviceProfiles(t *testing.T) {
 		{"pocd-obs-1", pocd + "NumericObservation", observation(`"dataAbsentReason":{"text":"x"}`), observation(`"language":"en"`), "Observation"},
 		{"pocd-rr-1", "", metric("http://hl7.org/fhir/StructureDefinition/reference-range", `"extension":[{"url":"low","valueQuantity":{"value":1}}]`), metric("http://hl7.org/fhir/StructureDefinition/reference-range", `"extension":[{"url":"type","valueCodeableConcept":{"text":"x"}}]`), "DeviceMetric.extension[0]"},
 		{"apj-1", "", device(pocd+"approved-jurisdictions", `"extension":[{"url":"noApprovedJurisdictions","valueBoolean":true}]`), device(pocd+"approved-jurisdictions", `"extension":[{"url":"noApprovedJurisdictions","valueBoolean":true},{"url":"approvedJurisdiction","valueCodeableConcept":{"text":"x"}}]`), "Device.extension[0]"},
-	} {
+		{"us-core-15", uscore + "us-core-coverage", of("Coverage", `"subscriberId":"x"`), of("Coverage", `"identifier":[{"value":"x"}]`), "Coverage"},
+		{"us-core-8", uscore + "us-core-diagnosticreport-lab", of("DiagnosticReport", `"status":"final","effectiveDateTime":"2024"`), of("DiagnosticReport", `"status":"final"`), "DiagnosticReport"},
+		{"us-core-9", uscore + "us-core-diagnosticreport-lab", of("DiagnosticReport", `"status":"registered"`), of("DiagnosticReport", `"status":"final"`), "DiagnosticReport"},
+		{"us-core-10", uscore + "us-core-diagnosticreport-note", of("DiagnosticReport", `"status":"registered"`), of("DiagnosticReport", `"status":"final"`), "DiagnosticReport"},
+		{"us-core-6", uscore + "us-core-documentreference", of("DocumentReference", `"content":[{"attachment":{"url":"http://a"}}]`), of("DocumentReference", `"content":[{"attachment":{"title":"x"}}]`), "DocumentReference.content[0].attachment"},
+		{"us-core-5", uscore + "us-core-immunization", of("Immunization", `"vaccineCode":`+coded("http://hl7.org/fhir/sid/ndc", "1")), of("Immunization", `"vaccineCode":`+coded("http://hl7.org/fhir/sid/cvx", "1")), "Immunization"},
+		{"us-core-20", uscore + "us-core-medicationdispense", of("MedicationDispense", `"status":"completed","whenHandedOver":"2024"`), of("MedicationDispense", `"status":"completed"`), "MedicationDispense"},
+		{"us-core-21", uscore + "us-core-medicationrequest", of("MedicationRequest", `"intent":"order","requester":{"display":"x"}`), of("MedicationRequest", `"intent":"order"`), "MedicationRequest"},
+		{"us-core-16", uscore + "us-core-organization", identified(npi, "1234567893"), identified(npi, "123456789"), "Organization.identifier[0]"},
+		{"us-core-17", uscore + "us-core-organization", identified(npi, "1234567893"), identified(npi, "1234567890"), "Organization.identifier[0]"},
+		{"us-core-18", uscore + "us-core-organization", identified(clia, "12D1234567"), identified(clia, "1234567890"), "Organization.identifier[0]"},
+		{"us-core-19", uscore + "us-core-organization", identified(naic, "12345"), identified(naic, "1234"), "Organization.identifier[0]"},
+		{"pd-1", uscore + "us-core-practitionerrole", of("PractitionerRole", `"telecom":[{"value":"1"},{"value":"2"}]`), of("PractitionerRole", `"active":true`), "PractitionerRole"},
+		{"us-core-13", uscore + "us-core-practitionerrole", of("PractitionerRole", `"location":[{"display":"x"}]`), of("PractitionerRole", `"active":true`), "PractitionerRole"},
+		{"us-core-7", uscore + "us-core-procedure", of("Procedure", `"status":"completed","performedString":"x"`), of("Procedure", `"status":"completed"`), "Procedure"},
+		{"provenance-1", uscore + "us-core-provenance", of("Provenance", `"agent":[{"who":{"reference":"Patient/1"}},{"who":{"reference":"Device/1"},"onBehalfOf":{"display":"x"}}]`), of("Provenance", `"agent":[{"who":{"reference":"Device/1"}}]`), "Provenance.agent[0]"},
+		{"us-core-14", uscore + "us-core-relatedperson", of("RelatedPerson", `"name":[{"text":"x"}]`), of("RelatedPerson", `"active":true`), "RelatedPerson"},
+		{"sdcqr-1", uscore + "us-core-questionnaireresponse", of("QuestionnaireResponse", `"subject":{"display":"x"}`), of("QuestionnaireResponse", `"status":"completed"`), "QuestionnaireResponse"},
+		{"sdcqr-2", uscore + "us-core-questionnaireresponse", of("QuestionnaireResponse", `"item":[{"linkId":"1","answer":[{"valueString":"x"}]},{"linkId":"2","answer":[{"valueString":"x"}]}]`), of("QuestionnaireResponse", `"item":[{"linkId":"1","item":[{"linkId":"2","answer":[{"valueString":"x"}]},{"linkId":"2","answer":[{"valueString":"x"}]}]}]`), "QuestionnaireResponse"},
+		{"inv-1", "", of("AllergyIntolerance", substance), of("AllergyIntolerance", `"code":{"text":"x"},`+substance), "AllergyIntolerance.extension[0]"},
+	}
+}
+
+func TestRulesOfProfiles(t *testing.T) {
+	for _, c := range claims() {
 		opt := &Options{}
 		if c.profile != "" {
 			opt.Profiles = []string{c.profile}
@@ -176,32 +219,6 @@ func TestRulesOfUSCoreAndDeviceProfiles(t *testing.T) {
 		r := Resource([]byte(c.broken), opt)
 		if !slices.ContainsFunc(r.Found, func(f Found) bool { return strings.HasPrefix(f.Message, c.key+":") && f.Path == c.path }) {
 			t.Errorf("%s must be broken at %s by %s, got %v", c.key, c.path, c.broken, r.Issues())
-		}
-	}
-}
-
-// What is said of devices and their patients is checked completely.
-func TestNoRuleOfTheResourcesOfDevicesIsLeftOut(t *testing.T) {
-	var structures []*definitions.Structure
-	for _, name := range []string{"Observation", "Device", "DeviceMetric", "Patient", "Bundle", "Parameters", "Organization"} {
-		s, _ := definitions.ForType(name)
-		structures = append(structures, s)
-	}
-	for _, u := range definitions.URLs() {
-		s, _ := definitions.Lookup(u)
-		of := s.Type == "Observation" || s.Type == "Device" || s.Type == "DeviceMetric" || s.Type == "Patient"
-		core, _ := definitions.ForType(s.Type)
-		if of && s.Profile || strings.Contains(u, "/uv/") || core == s && s.Kind == definitions.DataType && s.Type != "ElementDefinition" {
-			structures = append(structures, s)
-		}
-	}
-	for _, s := range structures {
-		for i := range s.Elements {
-			for _, v := range s.Elements[i].Invariants {
-				if !Checked(v) {
-					t.Errorf("%s: %s of %s is not checked", s.URL, v.Key, s.Elements[i].ID())
-				}
-			}
 		}
 	}
 }

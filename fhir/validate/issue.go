@@ -9,10 +9,6 @@ import (
 	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
-// codeInvariant is the code of issues about invariants.
-// http://hl7.org/fhir/R4/valueset-issue-type.html
-const codeInvariant = "invariant"
-
 // A step is one on the way from the resource to the value at hand.
 type step struct {
 	slot  int32
@@ -166,23 +162,36 @@ func (w *walker) path(element string) string {
 
 func number(n int) string { return strconv.Itoa(n) }
 
-// readable is a name or code that a stranger sent, if it looks like one, or else what it
-// is like: no other text of a resource is repeated.
+// memberName is the name of a member that a definition does not have, if it looks like one. An
+// element that is misspelt should be told by its name; no other text of a body is repeated.
+func memberName(s []byte) string {
+	if isIdentifier(s) {
+		return `"` + string(s) + `"`
+	}
+	return "a name"
+}
+
+func isIdentifier(s []byte) bool { return looksLike(s, 64, "_-") }
+
+// readable is a code that is in no definition and stands where only one of a list may, if it
+// looks like one.
 func readable(s []byte) string {
-	if len(s) == 0 {
-		return "an empty text"
+	if looksLike(s, 40, "._-") {
+		return `"` + string(s) + `"`
 	}
-	if len(s) > 64 {
-		return "a text of " + number(len(s)) + " bytes"
-	}
+	return "a text"
+}
+
+// looksLike reports whether s is 1 to most of the letters and digits of ASCII, and of others.
+func looksLike(s []byte, most int, others string) bool {
 	for _, c := range s {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-_.:/[]{}%'*+#", c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(others, c) >= 0:
 		default:
-			return "a text of " + number(len(s)) + " bytes"
+			return false
 		}
 	}
-	return `"` + string(s) + `"`
+	return len(s) > 0 && len(s) <= most
 }
 
 // nearest is the name that is most like another one, or "" if none is.
@@ -241,7 +250,7 @@ func (w *walker) breach(r *rule, at int) {
 	if w.profile != nil {
 		spec = w.profile.url
 	}
-	w.tell(fhir.Issue{Severity: severity, Code: codeInvariant, Message: r.Key + ": " + strings.TrimSuffix(r.Human, "."), Fix: r.fix, Spec: spec}, "", at)
+	w.tell(fhir.Issue{Severity: severity, Code: fhir.CodeInvariant, Message: r.Key + ": " + strings.TrimSuffix(r.Human, "."), Fix: r.fix, Spec: spec}, "", at)
 }
 
 func written(k kind) string {

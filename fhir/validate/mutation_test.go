@@ -274,9 +274,9 @@ func TestEveryMutantOfAProfileIsFound(t *testing.T) {
 		phd + "PhdNumericObservation":       pulse,
 		r4 + "heartrate":                    sign(r4+"heartrate", "8867-4", `"valueQuantity":`+quantityOfUnit("72", "/min")),
 		r4 + "bodytemp":                     sign(r4+"bodytemp", "8310-5", `"valueQuantity":`+quantityOfUnit("36.9", "Cel")),
-		r4 + "bp":                           pressure(r4 + "bp"),
+		r4 + "bp":                           bloodPressure(r4 + "bp"),
 		usCore + "us-core-body-temperature": sign(usCore+"us-core-body-temperature", "8310-5", `"valueQuantity":`+quantityOfUnit("36.9", "Cel")),
-		usCore + "us-core-blood-pressure":   pressure(usCore + "us-core-blood-pressure"),
+		usCore + "us-core-blood-pressure":   bloodPressure(usCore + "us-core-blood-pressure"),
 		usCore + "us-core-patient":          patient(`"meta":{"profile":["` + usCore + `us-core-patient"]},"identifier":[{"system":"http://example.org","value":"1"}],"name":[{"family":"x"}],"gender":"female"`),
 	}
 	for _, url := range slices.Sorted(maps.Keys(bodies)) {

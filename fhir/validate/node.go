@@ -1,5 +1,11 @@
 package validate
 
+import (
+	"bytes"
+
+	"github.com/kiln-health/kiln/fhir"
+)
+
 // A node is the note that is taken of a value. The nodes of what is in it follow it.
 type node struct {
 	start uint32 // where it begins in the body
@@ -11,7 +17,9 @@ const (
 	companion  = 1 << 31 // it is the id and the extensions of a primitive: _status
 	null       = 1 << 30
 	unfit      = 1 << 29 // it is not what belongs here; what is in it has no nodes
-	classShift = 20      // of the number of the type of a resource, plus one
+	linked     = 1 << 28 // a text: it is a reference to look up; a contained resource: it is not there for nothing
+	inSlice    = 1 << 27 // it is in a slice of the expectation that is being checked
+	classShift = 19      // of the number of the type of a resource, plus one
 	classBits  = 0xff
 	slotBits   = 1<<classShift - 1
 )
@@ -19,6 +27,15 @@ const (
 // tolerated is how many errors may be found until no more notes are taken, so that they
 // take no more memory than the notes of something useful.
 const tolerated = 1000
+
+// Notes are many times longer than the shortest values. So that they take no more than 1.5
+// times the memory of the body, there is one for every bytesPerNote bytes at most. What a
+// resource has a use for is longer, but for some arrays of numbers and short codes: that
+// many notes, fewNotes, there may always be.
+const (
+	bytesPerNote = 8
+	fewNotes     = 1 << 15
+)
 
 // rootSlot is the slot of the body itself, which is in none.
 const rootSlot = slotBits
@@ -33,8 +50,32 @@ func (w *walker) note(slot uint32, start int) int {
 		return -1
 	}
 	n := len(w.nodes)
+	if n >= w.memory && !w.widen(start) {
+		return -1
+	}
 	w.nodes = append(w.nodes, node{uint32(start), uint32(n + 1), slot})
 	return n
+}
+
+// widen makes room for all notes that the body can need, and does so once. It reports false,
+// and stops taking notes, if these would be too many.
+func (w *walker) widen(start int) bool {
+	if len(w.nodes) >= w.most {
+		w.blind = true
+		if w.refused() {
+			w.errorAt(fhir.CodeTooCostly, "", start, "there are more than "+number(w.most)+" values in a body of that length, so what follows was not checked", "send it in parts")
+		}
+		return false
+	}
+	enough := len(w.body)/2 + 2 // values of one byte, and what separates them
+	if enough > 4096 {
+		// Every value but the outermost follows a comma or the beginning of what it is in.
+		enough = 1 + bytes.Count(w.body, []byte{','}) + bytes.Count(w.body, []byte{'{'}) + bytes.Count(w.body, []byte{'['})
+	}
+	enough = min(enough, w.most)
+	w.nodes = append(make([]node, 0, max(enough, len(w.nodes)+1)), w.nodes...)
+	w.memory = min(w.most, cap(w.nodes))
+	return true
 }
 
 // first is the first node of a member of the object at node n, with the companion flag or without it; -1 if there is none.

@@ -124,13 +124,16 @@ func (t *targets) allows(c *class) bool { return t.bits[c.number/64]>>(c.number%
 const maxMembers = 63
 
 // compiled is the plan of R4. It takes some milliseconds when it is first asked for.
-var compiled = sync.OnceValue(func() *plan {
+var compiled = sync.OnceValue(func() *plan { return newPlan(natives()) })
+
+// newPlan is a plan in which the given invariants are in Go.
+func newPlan(known map[string]native) *plan {
 	p := &plan{
 		classes:   map[*definitions.Element]*class{},
 		byType:    map[string]*class{},
 		resources: map[string]*class{},
 		names:     definitions.ResourceTypes(),
-		known:     natives(),
+		known:     known,
 	}
 	for n, name := range p.names {
 		c := &class{name: name, number: n, holds: -1}
@@ -145,8 +148,9 @@ var compiled = sync.OnceValue(func() *plan {
 	p.element, p.extension, p.reference = p.ofType("Element"), p.ofType("Extension"), p.ofType("Reference")
 	bundle := p.ofType("Bundle")
 	p.entry = p.slots[bundle.find([]byte("entry"))].class
+	p.setDeviceRules()
 	return p
-})
+}
 
 // setRules gives classes and slots their rules, which may look at classes of all kinds.
 func (p *plan) setRules() {

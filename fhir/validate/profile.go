@@ -32,6 +32,7 @@ type expectation struct {
 	pattern     *shape
 	binding     *binding
 	codes       *definitions.CodeSet
+	limit       *definitions.CodeSet // beyond it no code is allowed
 	maxLength   int
 	least, most []byte
 	rules       []typedRules
@@ -75,6 +76,15 @@ func (p *plan) compileProfiles() map[string]func() *profile {
 		all[u] = sync.OnceValue(func() *profile { return p.compile(u) })
 	}
 	return all
+}
+
+// Known reports whether a canonical URL is that of a profile or type that Resource can check
+// a resource or a value against. The version behind a | does not matter: what is known is known in
+// one version, and Resource says with a warning if that is not the one that is named.
+func Known(profile string) bool {
+	url, _, _ := strings.Cut(profile, "|")
+	f := compiled().profiles[url]
+	return f != nil && f() != nil
 }
 
 // compile makes a profile of a structure, nil if it is none of a type with elements.
@@ -178,7 +188,7 @@ func (p *plan) expectation(e *definitions.Element, c *class) *expectation {
 		x.slicing = e.Slicing
 		for _, s := range e.Slices {
 			sx := p.expectation(s, c)
-			if sx == nil && e.Slicing.Rules == definitions.Closed { // it counts also if it demands nothing
+			if sx == nil && (e.Slicing.Rules != definitions.Open || e.Slicing.Ordered) { // it counts also if it demands nothing
 				sx = &expectation{name: x.name + ":" + s.Slice, member: m, first: m.first, max: definitions.Unbounded, allowed: anyType}
 			}
 			if sx != nil {
@@ -260,15 +270,20 @@ func contains(urls []string, u string) bool {
 // narrowBinding takes over a binding that is not that of the type.
 func (p *plan) narrowBinding(x *expectation, e *definitions.Element, m *member) bool {
 	b := e.Binding
-	if b == nil || b.Strength > definitions.Extensible {
+	if b == nil {
 		return false
 	}
-	if core := m.element.Binding; core != nil && core.Strength == b.Strength && core.ValueSet == b.ValueSet {
-		return false
+	core := m.element.Binding
+	if b.Max != "" && (core == nil || core.Max != b.Max) {
+		x.limit, _ = definitions.ValueSet(b.Max)
+	}
+	limited := x.limit != nil
+	if b.Strength > definitions.Extensible || core != nil && core.Strength == b.Strength && core.ValueSet == b.ValueSet {
+		return limited
 	}
 	set, ok := definitions.ValueSet(b.ValueSet)
 	if !ok {
-		return false
+		return limited
 	}
 	for i := int32(0); i < m.count; i++ {
 		if x.allowed>>i&1 == 0 {
@@ -283,5 +298,5 @@ func (p *plan) narrowBinding(x *expectation, e *definitions.Element, m *member) 
 			x.codes = set
 		}
 	}
-	return x.binding != nil || x.codes != nil
+	return limited || x.binding != nil || x.codes != nil
 }

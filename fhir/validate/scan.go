@@ -71,7 +71,11 @@ func (w *walker) unquote(buffer, start, end int) []byte {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw
 	}
-	u, err := jsontext.AppendUnquote(w.unquoted[buffer][:0], w.body[start:end])
+	u := w.unquoted[buffer][:0]
+	if cap(u) < end-start {
+		u = make([]byte, 0, end-start) // what is unquoted is no longer, and jsontext asks for as much
+	}
+	u, err := jsontext.AppendUnquote(u, w.body[start:end])
 	w.unquoted[buffer] = u
 	if err != nil { // jsontext has accepted it before
 		return raw

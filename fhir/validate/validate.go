@@ -8,6 +8,12 @@
 // allocation but for those of its size: the notes come from a pool. Time and memory grow
 // with the length of the body, whatever is in it.
 //
+// Issues may be logged and sent to others, so they repeat what the definitions say, and next
+// to nothing of the body: the names of elements and resource types, and codes and URLs, as
+// far as they are from the definitions; the name of a member that is not defined, if it looks
+// like an identifier; and a code that is not defined where it must be one of a list, if it
+// looks like a code. No other value is ever in an issue, nor a part of it.
+//
 // http://hl7.org/fhir/R4/validation.html
 package validate
 
@@ -16,12 +22,13 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
 // Level is how much is checked.
@@ -56,10 +63,17 @@ type Options struct {
 	MustSupport bool
 	// MaxIssues is how many issues are kept; those beyond are counted. 0 is 100.
 	MaxIssues int
-	// Codes says whether a code exists, for code systems that are not published with FHIR:
-	// UCUM, LOINC, IEEE 11073. It is asked where a value set has all codes of a system, and
-	// must not keep its arguments. Nil knows none.
-	Codes func(system, code []byte) definitions.Membership
+	// DeviceRules says how much findings of device rules count. They are held at the levels
+	// that check invariants.
+	DeviceRules Findings
+	// Without are the ids of device rules that are not held; what is no id has no effect.
+	Without []string
+	// Elements, if set, is called for the values of a body without errors, in its order: the
+	// depth, 0 for members of the resource, the name in JSON, and where the value begins. An
+	// array is not told of, but each of its items. What is in a value is told of if inside.
+	// There are no calls for nulls and for what is beside a primitive, as in _status. So who
+	// takes search terms from a resource need not read it again.
+	Elements func(depth int, name string, start int) (inside bool)
 }
 
 var everything = &Options{}
@@ -67,8 +81,9 @@ var everything = &Options{}
 // Found is an issue and where in the body it is.
 type Found struct {
 	fhir.Issue
-	Offset       int // in bytes
-	Line, Column int // from 1; the column in bytes
+	Offset       int    // in bytes
+	Line, Column int    // from 1; the column in bytes
+	Rule         string // the id of the device rule that was broken, "" if it was none
 }
 
 // Span is a part of the body, [Start, End). Both are 0 if there is none.
@@ -117,6 +132,9 @@ func Resource(body []byte, opt *Options) Result {
 	if w.json() {
 		w.root()
 	}
+	if opt.Elements != nil && w.errors == 0 && !w.blind {
+		w.elements(opt.Elements)
+	}
 	r := w.end()
 	if w.small() {
 		walkers.Put(w)
@@ -130,7 +148,7 @@ const maxKept = 1 << 18
 
 func (w *walker) small() bool {
 	return cap(w.nodes) <= maxKept && cap(w.unquoted[0])+cap(w.unquoted[1]) <= maxKept &&
-		cap(w.items)+cap(w.locals)+cap(w.inside) <= maxKept
+		cap(w.items)+cap(w.table) <= maxKept
 }
 
 var walkers = sync.Pool{New: func() any { return &walker{plan: compiled()} }}
@@ -158,10 +176,27 @@ func (w *walker) json() bool {
 	}
 	at, why := len(w.body), "the JSON ends too early"
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok && !errors.Is(err, io.ErrUnexpectedEOF) {
-		at, why = min(int(e.ByteOffset), len(w.body)), "not valid JSON: "+e.Err.Error()
+		at, why = min(int(e.ByteOffset), len(w.body)), "not valid JSON: "+unquoted(e.Err.Error())
 	}
 	w.fatal(at, fhir.CodeStructure, why, "")
 	return false
+}
+
+// unquoted is a message without what it quotes of the body.
+func unquoted(message string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(message, "'\"`")
+		if i < 0 || b.Len() > 100 {
+			return b.String() + message
+		}
+		b.WriteString(strings.TrimRight(message[:i], " "))
+		quoted, err := strconv.QuotedPrefix(message[i:])
+		if err != nil {
+			return b.String()
+		}
+		message = message[i+len(quoted):]
+	}
 }
 
 func (w *walker) fatal(at int, code, message, fix string) {

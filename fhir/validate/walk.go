@@ -2,6 +2,7 @@ package validate
 
 import (
 	"bytes"
+	"hash/maphash"
 
 	"github.com/kiln-health/kiln/fhir"
 )
@@ -17,15 +18,23 @@ type walker struct {
 	meta Span
 
 	nodes    []node
-	blind    bool // no notes are taken any more: there is too much that is wrong
-	nulls    int
+	most     int  // how many nodes there may be
+	memory   int  // how many of them there is memory for
+	blind    bool // no notes are taken any more: there is too much, or too much that is wrong
 	steps    [fhir.MaxDepth + 1]step
 	depth    int // of steps
 	level    int // of objects and arrays
-	locals   []local
-	inside   []inside
 	unquoted [2][]byte
 	items    []item
+	table    []int32 // nodes by a text in them
+	seed     maphash.Seed
+
+	container int // the node of the contained resource at hand, or -1
+	contained int // how many resources the one at hand contains
+	links     int // how many texts in it begin with #
+	bundles   int // how many Bundles it is in
+	far       int // how many references may be to another entry of the innermost one
+	expense   expense
 
 	found                []Found
 	errors, warnings     int
@@ -36,10 +45,16 @@ type walker struct {
 }
 
 func (w *walker) begin(body []byte, opt *Options) {
+	if w.seed == (maphash.Seed{}) {
+		w.seed = maphash.MakeSeed()
+	}
 	w.body, w.opt, w.pos = body, opt, 0
 	w.of, w.id, w.meta = nil, Span{}, Span{}
-	w.nodes, w.locals, w.inside, w.items = w.nodes[:0], w.locals[:0], w.inside[:0], w.items[:0]
-	w.blind, w.nulls = false, 0
+	w.nodes, w.items, w.blind = w.nodes[:0], w.items[:0], false
+	w.most = max(fewNotes, len(body)/bytesPerNote)
+	w.memory = min(w.most, cap(w.nodes))
+	w.container, w.contained, w.links, w.bundles, w.far = -1, 0, 0, 0, 0
+	w.expense = expense{}
 	w.depth, w.level = 0, 0
 	w.found, w.errors, w.warnings, w.dropped, w.told, w.hints = nil, 0, 0, 0, 0, 0
 	w.profile, w.trial, w.failed = nil, 0, false
@@ -55,17 +70,13 @@ func (w *walker) root() {
 	if t := w.opt.Type; t != "" && t != c.name && w.refused() {
 		w.errorAt(fhir.CodeInvalid, "", w.pos, "the resource is "+article(c.name)+", not "+article(t), "send "+article(t)+", or send it to "+c.name)
 	}
-	// Enough for all but the densest bodies, in 1.5 times the memory of the body.
-	if enough := len(w.body)/8 + 16; cap(w.nodes) < enough {
-		w.nodes = make([]node, 0, enough)
-	}
 	n := w.note(rootSlot|c.numbered(), w.pos)
 	w.level = 1
 	w.whole(c, n)
 	if w.blind {
 		return
 	}
-	w.resolve(0, 0, 0)
+	w.resolve(0)
 	for i := 1; i < int(w.nodes[0].next); i = int(w.nodes[i].next) {
 		switch s := &w.plan.slots[w.nodes[i].slot&slotBits]; {
 		case w.nodes[i].slot&(companion|unfit) != 0:
@@ -79,7 +90,11 @@ func (w *walker) root() {
 
 // whole walks a resource, and then checks what can be said of it as a whole only.
 func (w *walker) whole(c *class, n int) {
-	w.object(c, n)
+	if c.name == "Bundle" {
+		w.bundle(c, n)
+	} else {
+		w.object(c, n)
+	}
 	if w.opt.Level == Profiles && !w.blind {
 		w.claimed(c, n)
 	}
@@ -98,19 +113,20 @@ func (w *walker) nested(s *slot, at uint32) {
 	}
 	n := w.note(at|c.numbered(), start)
 	if s.name == "contained" {
-		k := len(w.inside)
-		w.inside = append(w.inside, inside{node: int32(n), class: c})
-		locals := len(w.locals)
+		outer := w.container
+		w.contained++
+		w.container = n
 		w.whole(c, n)
-		w.inside[k].answers = w.answers(locals)
+		w.container = outer
 		return
 	}
-	locals, contained := len(w.locals), len(w.inside)
+	container, contained, links := w.container, w.contained, w.links
+	w.container, w.contained, w.links = -1, 0, 0
 	w.whole(c, n)
 	if !w.blind {
-		w.resolve(n, locals, contained)
+		w.resolve(n)
 	}
-	w.locals, w.inside = w.locals[:locals], w.inside[:contained]
+	w.container, w.contained, w.links = container, contained, links
 }
 
 // object walks an object of a class, whose node is n. Its level has been entered, and is left here.
@@ -294,11 +310,17 @@ func (w *walker) member(s *slot, i int32, beside bool) (nulls bool) {
 	if n == 0 && w.refused() {
 		w.errorAt(fhir.CodeStructure, "", start, "an array is never empty", "leave "+s.json+" out")
 	}
+	if n > manyItems && cap(w.items) < int(n) && s.class != nil && s.class.name == "Coding" {
+		w.items = make([]item, 0, n) // obs-7 sorts them: growing there would take several times as much
+	}
 	if m := &s.owner.members[s.member]; m.max > 1 && int(n) > m.max && w.refused() {
 		w.errorAt(fhir.CodeStructure, "", start, s.name+" occurs "+number(int(n))+" times, at most "+number(m.max)+" are allowed", "")
 	}
 	return nulls
 }
+
+// manyItems is a length that arrays of Codings do not have.
+const manyItems = 1024
 
 // enter goes one level down, unless that is too deep.
 func (w *walker) enter() bool {
@@ -323,9 +345,6 @@ func (w *walker) value(s *slot, flags uint32, item bool) (isNull bool) {
 	}
 	switch {
 	case first == 'n' && item && s.kind.primitive():
-		if w.nulls++; w.nulls > maxNulls {
-			w.tooManyNulls(start)
-		}
 		w.note(flags|null, start)
 		w.pos += len("null")
 		return true
@@ -396,7 +415,7 @@ func (w *walker) filled(s *slot, n, start int) {
 	case w.plan.extension:
 		w.extended(s, n, start)
 	case w.plan.entry:
-		w.named(n)
+		w.addressed(n)
 	}
 	if s.meets != nil {
 		if p := s.meets(); p != nil && p.class == s.class {
@@ -436,10 +455,10 @@ func (w *walker) unknown(c *class, name []byte, beside bool, at int) {
 		fix = `did you mean "` + n + `"?`
 	}
 	element := ""
-	if r := readable(whole); r[0] == '"' && !bytes.ContainsAny(whole, ".:/[]{}%'*+#") {
+	if isIdentifier(whole) {
 		element = string(whole)
 	}
-	w.errorIn(c, fhir.CodeStructure, element, at, readable(whole)+" is no element of "+c.name, fix)
+	w.errorIn(c, fhir.CodeStructure, element, at, memberName(whole)+" is no element of "+c.name, fix)
 }
 
 // similar is the JSON name of the class that is most like name, or "".

@@ -72,7 +72,7 @@ func (w *walker) narrative(start, end int) bool {
 		return true
 	}
 	if w.refused() {
-		w.tell(fhir.Issue{Severity: fhir.SevError, Code: codeInvariant, Message: fault,
+		w.tell(fhir.Issue{Severity: fhir.SevError, Code: fhir.CodeInvariant, Message: fault,
 			Fix: "send one div of the XHTML namespace with plain formatting and something in it", Spec: specNarrative}, "", start)
 	}
 	return false
@@ -170,7 +170,7 @@ func (x *markup) name() []byte {
 func (x *markup) element() string {
 	name := x.name()
 	if !markupElements[string(name)] {
-		return "txt-1: the narrative has an element that is not allowed: " + readable(name)
+		return "txt-1: the narrative has an element that is not allowed"
 	}
 	var seen [16][]byte
 	n := 0
@@ -198,11 +198,11 @@ func (x *markup) element() string {
 		}
 		attribute := x.name()
 		if !markupAttributes[string(attribute)] && !markupOwn[string(name)][string(attribute)] {
-			return "txt-1: the narrative has an attribute that is not allowed: " + readable(attribute)
+			return "txt-1: the narrative has an attribute that is not allowed"
 		}
 		for _, s := range seen[:n] {
 			if bytes.Equal(s, attribute) {
-				return "txt-1: an attribute of the narrative occurs twice: " + readable(attribute)
+				return "txt-1: an attribute of the narrative occurs twice: " + string(attribute)
 			}
 		}
 		if n == len(seen) {
@@ -212,7 +212,7 @@ func (x *markup) element() string {
 		n++
 		x.blanks()
 		if !x.take("=") {
-			return "txt-1: an attribute of the narrative has no value: " + readable(attribute)
+			return "txt-1: an attribute of the narrative has no value: " + string(attribute)
 		}
 		x.blanks()
 		value, fault := x.value()
