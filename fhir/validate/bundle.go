@@ -146,7 +146,7 @@ func (w *walker) refersWithin(c *class, n int) {
 // pointsAt checks the Reference at node holder, whose text at node k is the fullUrl of an entry.
 func (w *walker) pointsAt(n, k, holder, entry int) {
 	r := w.child(entry, w.plan.entry.ordinal("resource"))
-	if r < 0 || w.nodes[r].slot&unfit != 0 {
+	if r < 0 || w.nodes[r].slot&unfit != 0 || w.patches(entry) {
 		return
 	}
 	c := w.classAt(r)
@@ -157,6 +157,16 @@ func (w *walker) pointsAt(n, k, holder, entry int) {
 	if of := w.typeNamed(said); of != nil && of != c && w.refused() {
 		w.within(n, said, func() { w.wrongType(of, c, int(w.nodes[said].start), "") })
 	}
+}
+
+// patches reports whether the resource of an entry is a patch and not what its fullUrl is of.
+// http://hl7.org/fhir/R4/http.html#patch
+func (w *walker) patches(entry int) bool {
+	request := w.child(entry, w.plan.entry.ordinal("request"))
+	if request < 0 || w.nodes[request].slot&unfit != 0 {
+		return false
+	}
+	return string(w.text(w.child(request, w.classAt(request).ordinal("method")))) == "PATCH"
 }
 
 // pointsNowhere tells of a URN that is the fullUrl of no entry, at node k. A URN has a
