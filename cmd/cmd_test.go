@@ -144,7 +144,7 @@ func TestTheSampleConfigurationHasEveryKeyAndIsRight(t *testing.T) {
 		t.Errorf("got limits %+v", c.Limits)
 	}
 	// Every key of the struct stands in the file.
-	for _, key := range []string{"listen:", "insecure:", "store:", "baseURL:", "handling:", "validation:", "resource:", "payload:", "level:", "format:", "sources:", "zone:", "patient:", "patients:", "patientSystem:"} {
+	for _, key := range []string{"listen:", "insecure:", "store:", "baseURL:", "handling:", "validation:", "conditionalDelete:", "cors:", "resource:", "payload:", "level:", "format:", "sources:", "zone:", "patient:", "patients:", "patientSystem:"} {
 		if !strings.Contains(string(sampleConfig), key) {
 			t.Errorf("config.yaml lacks %s", key)
 		}

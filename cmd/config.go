@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -27,16 +28,18 @@ var sampleConfig []byte
 
 // Config is everything that can be configured. See config.yaml for what the keys mean.
 type Config struct {
-	Listen      string                  `yaml:"listen" validate:"required,hostname_port"`
-	Insecure    bool                    `yaml:"insecure"`
-	Store       string                  `yaml:"store" validate:"required,store"`
-	BaseURL     string                  `yaml:"baseURL" validate:"omitempty,http_url"`
-	Handling    string                  `yaml:"handling" validate:"oneof=lenient strict"`
-	Validation  string                  `yaml:"validation" validate:"oneof=profiles invariants structure nothing"`
-	DeviceRules string                  `yaml:"deviceRules" validate:"oneof=warn error off"`
-	Limits      LimitsConfig            `yaml:"limits"`
-	Log         LogConfig               `yaml:"log"`
-	Sources     map[string]SourceConfig `yaml:"sources" validate:"dive"`
+	Listen            string                  `yaml:"listen" validate:"required,hostname_port"`
+	Insecure          bool                    `yaml:"insecure"`
+	Store             string                  `yaml:"store" validate:"required,store"`
+	BaseURL           string                  `yaml:"baseURL" validate:"omitempty,http_url"`
+	Handling          string                  `yaml:"handling" validate:"oneof=lenient strict"`
+	Validation        string                  `yaml:"validation" validate:"oneof=profiles invariants structure nothing"`
+	DeviceRules       string                  `yaml:"deviceRules" validate:"oneof=warn error off"`
+	ConditionalDelete string                  `yaml:"conditionalDelete" validate:"oneof=single multiple"`
+	CORS              []string                `yaml:"cors" validate:"dive,origin"`
+	Limits            LimitsConfig            `yaml:"limits"`
+	Log               LogConfig               `yaml:"log"`
+	Sources           map[string]SourceConfig `yaml:"sources" validate:"dive"`
 }
 
 // LimitsConfig are the largest bodies that are read.
@@ -188,6 +191,7 @@ var wantedValue = map[string]string{
 	"store":         "write embedded:DIRECTORY or memory:",
 	"zone":          "write an IANA zone such as Europe/Berlin, or an offset such as +02:00",
 	"identifier":    "write system|value, as in http://hospital.example/mrn|4711",
+	"origin":        "write scheme://host without a path, as in https://app.example, or * for any",
 	"uri":           "write a URI, as in urn:oid:1.2.3 or http://hospital.example/mrn",
 	"min":           "raise it",
 	"max":           "lower it",
@@ -199,6 +203,7 @@ func validateConfig(c *Config, root *yaml.Node) error {
 	for tag, ok := range map[string]func(string) bool{
 		"store":      func(s string) bool { _, _, err := parseStore(s); return err == nil },
 		"zone":       func(s string) bool { _, err := when.ParseZone(s); return err == nil },
+		"origin":     isOrigin,
 		"identifier": func(s string) bool { _, err := fhir.ParseIdentifier(s); return err == nil },
 	} {
 		if err := v.RegisterValidation(tag, func(f validator.FieldLevel) bool { return ok(f.Field().String()) }); err != nil {
@@ -220,9 +225,20 @@ func validateConfig(c *Config, root *yaml.Node) error {
 	return &configError{Line: place.Line, Column: place.Column, At: path, What: "the value is not allowed", Fix: fix}
 }
 
+// isOrigin reports whether s is what browsers send as Origin, or * for any.
+// https://www.rfc-editor.org/rfc/rfc6454#section-7
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return s == "*" || err == nil && u.Host != "" && s == strings.ToLower(u.Scheme+"://"+u.Host)
+}
+
 // find is the node at a path as validator writes it: sources[ward-3].zone.
 func find(n *yaml.Node, path string) *yaml.Node {
 	for _, name := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		if i, err := strconv.Atoi(name); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+			n = n.Content[i]
+			continue
+		}
 		i := slices.IndexFunc(n.Content, func(k *yaml.Node) bool { return k.Value == name })
 		if n.Kind != yaml.MappingNode || i < 0 || i+1 >= len(n.Content) {
 			return n

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kiln-health/kiln/adapters/ingest"
+	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/rest"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store/embedded"
@@ -32,7 +35,7 @@ func (p *program) serve() *cobra.Command {
 kept in a directory.
 
   POST /ingest/{adapter}      a device payload; GET /ingest/quarantine lists what needs attention
-  GET  /fhir/metadata         what the FHIR API can do
+  GET  /fhir/metadata         what the FHIR API can do; /openapi.json says it for other tools
   GET  /healthz /readyz /metrics
 
 The server ends on SIGINT or SIGTERM after the requests in flight. Killed at any instant
@@ -84,7 +87,10 @@ func openStore(name string, logger *slog.Logger) (*embedded.Store, error) {
 	if err != nil {
 		return nil, &failure{ExitUsage, fmt.Errorf("--store %s: %w", name, err)}
 	}
-	options := &embedded.Options{Logger: logger, Fatal: func(err error) {
+	load := func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) {
+		return rest.StoredParameters(search.R4(), stored)
+	}
+	options := &embedded.Options{Logger: logger, Load: load, Fatal: func(err error) {
 		logger.Error("the store can neither go on nor go back; what was acknowledged is safe", "error", err)
 		os.Exit(ExitNoRun)
 	}}
@@ -140,12 +146,30 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 		logger.Info("stored what the last run left in the inbox", "payloads", n)
 	}
 
+	ctx, stop := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer func() {
+		stop()
+		background.Wait()
+	}()
 	mux := http.NewServeMux()
-	fhirAPI := rest.New(s, rest.Options{BaseURL: c.BaseURL, Handling: search.Handling(c.Handling), Validation: rest.Validation(c.Validation), DeviceRules: rest.DeviceRules(c.DeviceRules), MaxBody: int64(c.Limits.Resource),
-		Software: rest.Software{Version: release}, Logger: logger, Observe: m.request})
+	fhirAPI := rest.New(s, rest.Options{
+		BaseURL:           c.BaseURL,
+		Handling:          search.Handling(c.Handling),
+		Validation:        rest.Validation(c.Validation),
+		DeviceRules:       rest.DeviceRules(c.DeviceRules),
+		ConditionalDelete: rest.ConditionalDelete(c.ConditionalDelete),
+		CORS:              c.CORS,
+		MaxBody:           int64(c.Limits.Resource),
+		Background:        func(work func(context.Context)) { background.Go(func() { work(ctx) }) },
+		Software:          rest.Software{Version: release},
+		Logger:            logger,
+		Observe:           m.request,
+	})
 	payloads := ingest.Handler(pipeline, ingest.HTTPOptions{MaxBody: int64(c.Limits.Payload), Logger: logger, Observe: m.request})
 	mux.Handle("/fhir", fhirAPI)
 	mux.Handle("/fhir/", fhirAPI)
+	mux.Handle("/openapi.json", fhirAPI)
 	mux.Handle("/ingest", payloads)
 	mux.Handle("/ingest/", payloads)
 	mux.Handle("/metrics", m.handler())
@@ -168,8 +192,6 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	demoDone := make(chan struct{})
 	go func() {
 		defer close(demoDone)

@@ -180,6 +180,70 @@ func TestTheDemoHasLiveDataAtOnce(t *testing.T) {
 	}
 }
 
+func TestTheAPIIsAsConfiguredAndKeepsItsSearchParameters(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kiln.yaml")
+	if err := os.WriteFile(file, []byte("conditionalDelete: multiple\ncors: [https://app.example]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "--config", file, "--store", "embedded:"+filepath.Join(dir, "data"))
+	send := func(method, path, body string) (int, http.Header, string) {
+		t.Helper()
+		r, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/fhir+json")
+		r.Header.Set("Origin", "https://app.example")
+		r.Header.Set("Prefer", "handling=strict")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		content, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Header, string(content)
+	}
+	for _, id := range []string{"a", "b"} {
+		send("PUT", "/fhir/Patient/"+id, `{"resourceType":"Patient","id":"`+id+`","maritalStatus":{"coding":[{"code":"M"}]}}`)
+	}
+	if _, header, _ := send("GET", "/fhir/Patient/a", ""); header.Get("Access-Control-Allow-Origin") != "https://app.example" {
+		t.Errorf("headers %v", header)
+	}
+	if status, _, body := send("GET", "/openapi.json", ""); status != 200 || !strings.HasPrefix(body, `{"info"`) {
+		t.Errorf("%d: %.200s", status, body)
+	}
+	if status, _, body := send("POST", "/fhir/SearchParameter", `{"resourceType":"SearchParameter","url":"http://h.example/marital","name":"marital","status":"active","description":"d","code":"marital","base":["Patient"],"type":"token","expression":"Patient.maritalStatus"}`); status != 201 {
+		t.Fatalf("%d: %s", status, body)
+	}
+	find := func() string {
+		t.Helper()
+		_, _, body := send("GET", "/fhir/Patient?marital=M&_summary=count", "")
+		return body
+	}
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(find(), `"total":2`); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the search parameter is not in use: %s", find())
+		}
+	}
+	if code := s.end(syscall.SIGTERM); code != ExitOK {
+		t.Fatalf("ended with %d:\n%s", code, s.said)
+	}
+	s = start(t, "--config", file, "--store", "embedded:"+filepath.Join(dir, "data"))
+	if body := find(); !strings.Contains(body, `"total":2`) {
+		t.Errorf("after a restart: %s", body)
+	}
+	if status, _, body := send("DELETE", "/fhir/Patient?marital=M", ""); status != 204 {
+		t.Errorf("%d: %s", status, body)
+	}
+	if body := find(); !strings.Contains(body, `"total":0`) {
+		t.Errorf("after the deletion: %s", body)
+	}
+}
+
 func TestASecondServerDoesNotTakeTheSameStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	start(t, "--store", "embedded:"+dir)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
@@ -28,8 +29,13 @@ type Store interface {
 	// all from one state of the store. The page is shorter where its resources are large:
 	// Page.Next tells whether there are more.
 	Search(ctx context.Context, q search.Query) (Page, error)
-	// History gives versions of one resource, newest first, deletions among them.
-	// ErrNotFound if there never was one. The page may be shorter than asked for, as in Search.
+	// History gives versions of one resource, of a type, or of all types, newest first,
+	// deletions among them. ErrNotFound if one resource was asked for and there never was
+	// one. Those of many resources are in the order of lastUpdated, and equals in one that
+	// never changes, newest first within a resource: pages that follow each other have
+	// every version that was there at the first of them exactly once. What is written
+	// meanwhile comes before the first page, or once where its lastUpdated puts it, if the
+	// clock goes back or writes overlap. The page may be shorter than asked for, as in Search.
 	History(ctx context.Context, q HistoryQuery) (Page, error)
 	// Close waits for running calls and releases the store. A second Close does nothing.
 	Close() error
@@ -44,6 +50,11 @@ type Change struct {
 	fhir.Key
 	Delete bool
 	JSON   []byte
+	// Terms are the search terms of JSON, if the caller has them already, as Parameters find
+	// them: nil for those that the store was opened with. Nil, or the terms of other parameters
+	// than the store has by now, lets the store find them.
+	Terms      *search.Terms
+	Parameters *search.Parameters
 	// If is the precondition; the zero value is none.
 	If Condition
 }
@@ -54,6 +65,14 @@ type Condition struct {
 	Version string
 	// Absent: there must be no current version. A deleted resource counts as absent.
 	Absent bool
+	// None: no current resource may match this search, else ErrMatched, as *MatchedError. Of
+	// any number of writers whose resources match each other's searches one at most creates
+	// its resource; the others wait for it. A write without this condition is not waited
+	// for. Within a write the changes count one after the other: what an earlier one puts
+	// may match, and what it replaces or deletes does not. Count, Sort, After, Total and
+	// Include of the search do not matter.
+	// http://hl7.org/fhir/R4/http.html#ccreate
+	None *search.Query
 }
 
 // Result is what became of a change. LastUpdated is never before that of the version
@@ -75,12 +94,16 @@ type Page struct {
 	Total int
 }
 
-// HistoryQuery asks for the versions of one resource. Before is the version at which the
-// previous page ended, "" for the first page.
+// HistoryQuery asks for the versions of one resource, of all resources of a type if ID is
+// "", or of all resources if Type is "", too.
 type HistoryQuery struct {
 	Type, ID string
 	Count    int // 0 is search.DefaultCount
-	Before   string
+	// Before is where the previous page ended, Page.Next.ID, and "" for the first page. Of one
+	// resource it is a version. What is no such place is an error, ErrNotFound.
+	Before string
+	// Since: only versions of this time or later; zero is all.
+	Since time.Time
 }
 
 // Journal is an optional interface of a Store: shelves of payloads that are not resources
@@ -96,11 +119,41 @@ type Journal interface {
 	Remove(ctx context.Context, shelf, id string) error
 }
 
+// Explainer is an optional interface of a Store that can tell how it answers a search.
+type Explainer interface {
+	// Explain answers the search, of which it keeps nothing but the way that led there.
+	Explain(ctx context.Context, q search.Query) (Plan, error)
+}
+
+// Plan is how a search was answered. It names parameters and numbers, never a value.
+type Plan struct {
+	Type     string   // of the resources that are searched
+	Indexes  []string // what led to the candidates, for people
+	Ranges   int      // parts of the indexes that were read
+	Keys     int      // of the indexes
+	Read     int      // resources, to decide what the indexes do not
+	Found    int      // on the page
+	Residual []string // the clauses that were decided by reading resources
+	Order    string   // "index" if the index is in the order of the query, "sorted" if all candidates were read first
+	Links    []Plan   // of the searches that chains and _has led through
+}
+
+// Reindexer is an optional interface of a Store whose search parameters can be changed
+// while it is used.
+type Reindexer interface {
+	// Reindex makes the index that the parameters want, and returns when searches use it.
+	// Until then they use the one that there was, and a search by a new parameter is an error.
+	// progress, if it is not nil, is told how many resources are done, from one goroutine.
+	// One Reindex runs at a time. If it fails or ctx ends, everything is as before.
+	Reindex(ctx context.Context, p *search.Parameters, progress func(done, total int)) error
+}
+
 // What a caller branches on.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrGone     = errors.New("deleted")
 	ErrConflict = errors.New("conflict")
+	ErrMatched  = errors.New("there is a match")
 	ErrClosed   = errors.New("the store is closed")
 )
 
@@ -129,3 +182,15 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("the %s is at version %s, but another was expected", e.Key.Type, e.Current)
 }
 func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// MatchedError tells which resources kept a change with the condition None from being
+// applied. It is ErrMatched.
+type MatchedError struct {
+	Change int // the index of the change
+	// Matches are two at most: more make no difference. One may be what an earlier change of
+	// the same write would have made, which is not stored.
+	Matches []fhir.Resource
+}
+
+func (e *MatchedError) Error() string { return "a resource matches the condition of the change" }
+func (e *MatchedError) Unwrap() error { return ErrMatched }

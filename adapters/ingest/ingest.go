@@ -373,7 +373,7 @@ func (p *Pipeline) write(ctx context.Context, c *adapters.Conversion) ([]store.R
 func (p *Pipeline) resolve(ctx context.Context, c *adapters.Conversion) (known map[string]bool, err error) {
 	known = make(map[string]bool, len(c.Patients))
 	moved := map[string]string{}
-	param, _ := search.Lookup("Patient", "identifier")
+	param, _ := search.R4().Lookup("Patient", "identifier")
 	for _, i := range c.Patients {
 		page, err := p.o.Store.Search(ctx, search.Query{
 			Type:  "Patient",

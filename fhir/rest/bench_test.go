@@ -60,3 +60,28 @@ func BenchmarkUpdate(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkTransaction(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			a := newAPI(b, rest.Options{Now: time.Now})
+			const patient = "urn:uuid:6f5f0a5c-4f5b-4b0a-8f0e-00000000000a"
+			entries := []string{post(patient, known("", "a", ""), byA)}
+			for i := range n {
+				entries = append(entries, post("", heartRate("", patient, "2024-05-01T10:00:00Z", fmt.Sprint(i)), ""))
+			}
+			body := transaction(entries...)
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest("POST", "/fhir", strings.NewReader(body))
+				r.Header.Set("Content-Type", jsonType)
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, r)
+				if w.Code != 200 {
+					b.Fatalf("%d: %s", w.Code, w.Body)
+				}
+			}
+			b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "resources/s")
+		})
+	}
+}

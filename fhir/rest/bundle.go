@@ -10,57 +10,51 @@ import (
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
-	"github.com/kiln-health/kiln/store"
 )
 
 // bundle is a page of a search or of a history, written around the stored bytes.
 // http://hl7.org/fhir/R4/bundle.html
 type bundle struct {
-	kind       string // searchset or history
-	total      int    // -1 is unknown
-	self, next string // next is "" on the last page
-	entries    []entry
-	outcome    []byte // an OperationOutcome about the search, or nil
+	kind    string // searchset or history
+	total   int    // -1 is unknown
+	self    string
+	first   string // "" on the first page
+	next    string // "" on the last page
+	entries []entry
+	outcome []byte // an OperationOutcome about the search, or nil
 }
 
 type entry struct {
 	fullURL  string
 	resource fhir.Resource
-	created  bool // of a history: this version made the resource
+	created  bool   // of a history: this version made the resource
+	mode     string // of a search: match or include
 }
 
-// searchset is the answer to a search. http://hl7.org/fhir/R4/search.html#return
-func searchset(x *exchange, params []search.Pair, q search.Query, page store.Page, issues []fhir.Issue) bundle {
-	// Links keep the form of the response that was asked for, so that all pages have it.
-	var form []search.Pair
-	for _, p := range params {
-		if (p.Name == "_format" || p.Name == "_pretty") && p.Value != "" {
-			form = append(form, p)
-		}
+// maxLink is how long a Link header may be: proxies refuse long ones.
+const maxLink = 2 << 10
+
+// page answers with a bundle. The links of a GET are in a header too; those of a search by
+// POST are not: its parameters are in the body to stay out of logs.
+// https://www.rfc-editor.org/rfc/rfc8288
+func (x *exchange) page(b bundle) reply {
+	r := reply{status: http.StatusOK, body: b.json()}
+	if x.Method != http.MethodGet && x.Method != http.MethodHead || len(b.self)+len(b.first)+len(b.next) > maxLink {
+		return r
 	}
-	at := x.base + "/" + q.Type + "?"
-	b := bundle{kind: "searchset", total: page.Total, self: link(at+q.Encode(), form)}
-	if q.Count == 0 {
-		return b // the total alone: http://hl7.org/fhir/R4/search.html#count
+	links := "<" + b.self + `>; rel="self"`
+	if b.first != "" {
+		links += ", <" + b.first + `>; rel="first"`
 	}
-	if page.Next != nil {
-		next := q
-		next.After = page.Next
-		b.next = link(at+next.Encode(), form)
+	if b.next != "" {
+		links += ", <" + b.next + `>; rel="next"`
 	}
-	b.entries = make([]entry, len(page.Resources))
-	for i, r := range page.Resources {
-		b.entries[i] = entry{fullURL: x.base + "/" + r.Type + "/" + r.ID, resource: r}
-	}
-	if len(issues) > 0 {
-		b.outcome = fhir.OperationOutcome(issues...)
-	}
-	return b
+	return r.with("Link", links)
 }
 
 // json is the bundle, in one allocation that is large enough.
 func (b bundle) json() []byte {
-	size := 512 + len(b.self) + len(b.next) + len(b.outcome)
+	size := 512 + len(b.self) + len(b.first) + len(b.next) + len(b.outcome)
 	for _, e := range b.entries {
 		size += 320 + len(e.fullURL) + len(e.resource.JSON)
 	}
@@ -75,10 +69,12 @@ func (b bundle) json() []byte {
 	out = append(out, `,"link":[{"relation":"self","url":`...)
 	out = quote(out, b.self)
 	out = append(out, '}')
-	if b.next != "" {
-		out = append(out, `,{"relation":"next","url":`...)
-		out = quote(out, b.next)
-		out = append(out, '}')
+	for _, l := range [...][2]string{{"first", b.first}, {"next", b.next}} {
+		if l[1] != "" {
+			out = append(out, `,{"relation":"`+l[0]+`","url":`...)
+			out = quote(out, l[1])
+			out = append(out, '}')
+		}
 	}
 	out = append(out, ']')
 	before := `,"entry":[`
@@ -109,7 +105,7 @@ func (e entry) appendMatch(out []byte) []byte {
 	out = quote(out, e.fullURL)
 	out = append(out, `,"resource":`...)
 	out = append(out, e.resource.JSON...)
-	return append(out, `,"search":{"mode":"match"}}`...)
+	return append(out, `,"search":{"mode":"`+e.mode+`"}}`...)
 }
 
 // appendHistory writes a version with the request that would make it. The store does

@@ -1,11 +1,13 @@
 package rest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kiln-health/kiln/fhir/search"
 )
@@ -24,7 +26,7 @@ type (
 		Implementation implementation `json:"implementation"`
 		FHIRVersion    string         `json:"fhirVersion,omitempty"`
 		Format         []string       `json:"format,omitempty"`
-		Rest           []restPart     `json:"rest,omitempty"`
+		PatchFormat    []string       `json:"patchFormat,omitempty"`
 	}
 	software struct {
 		Name        string `json:"name"`
@@ -38,8 +40,15 @@ type (
 	restPart struct {
 		Mode          string         `json:"mode"`
 		Documentation string         `json:"documentation"`
+		Security      *security      `json:"security,omitempty"`
 		Resource      []resourcePart `json:"resource"`
+		Interaction   []interaction  `json:"interaction"`
 		SearchParam   []searchParam  `json:"searchParam"`
+		Operation     []operation    `json:"operation,omitempty"`
+		Compartment   []string       `json:"compartment"`
+	}
+	security struct {
+		CORS bool `json:"cors"`
 	}
 	resourcePart struct {
 		Type              string        `json:"type"`
@@ -51,6 +60,8 @@ type (
 		ConditionalRead   string        `json:"conditionalRead"`
 		ConditionalUpdate bool          `json:"conditionalUpdate"`
 		ConditionalDelete string        `json:"conditionalDelete"`
+		SearchInclude     []string      `json:"searchInclude,omitempty"`
+		SearchRevInclude  []string      `json:"searchRevInclude,omitempty"`
 		SearchParam       []searchParam `json:"searchParam"`
 		Operation         []operation   `json:"operation"`
 	}
@@ -69,24 +80,20 @@ type (
 	}
 )
 
-// resultParams control the result of every search and have no SearchParameter of their
-// own. http://hl7.org/fhir/R4/search.html#modifyingresults
-func resultParams(types []string) []searchParam {
-	var orders []string
-	for _, t := range types {
-		var names []string
-		for _, p := range search.Params(t) {
-			if p.Sortable {
-				names = append(names, p.Name)
-			}
-		}
-		orders = append(orders, t+" by "+strings.Join(names, ", "))
-	}
+// resultParams are for the searches of all types, and have no SearchParameter of their own.
+// http://hl7.org/fhir/R4/search.html#Summary
+func resultParams() []searchParam {
 	return []searchParam{
 		{Name: "_count", Type: "number", Documentation: fmt.Sprintf("resources in a page: %d unless asked, %d at most; 0 gives the total only", search.DefaultCount, search.MaxCount)},
-		{Name: "_sort", Type: "string", Documentation: strings.Join(orders, "; ") + "; a minus before a name turns the order"},
-		{Name: "_summary", Type: "token", Documentation: "count and false"},
-		{Name: "_total", Type: "token", Documentation: "none, estimate (which is counted too) and accurate"},
+		{Name: "_elements", Type: "string", Documentation: "names of elements at the top of the resource; what is mandatory or may change the meaning is given, too"},
+		{Name: "_has", Type: "string", Documentation: fmt.Sprintf("_has:Type:reference:parameter, nested and in chains; references are followed through %d links at most", search.MaxDepth)},
+		{Name: "_include", Type: "string", Documentation: fmt.Sprintf("Source:parameter, Source:parameter:Target, Source:* or *; with :iterate also for what was included. A page includes %d resources at most, and says so if there are more", maxIncluded)},
+		{Name: "_list", Type: "string", Documentation: "the id of a List: what its entries name, but for those that are marked as deleted"},
+		{Name: "_revinclude", Type: "string", Documentation: "as _include, for what refers to the matches"},
+		{Name: "_sort", Type: "string", Documentation: fmt.Sprintf("up to %d parameters whose documentation says that they sort, each with a minus in front for descending order", search.MaxSort)},
+		{Name: "_summary", Type: "token", Documentation: "true, text, data, count and false"},
+		{Name: "_total", Type: "token", Documentation: "none, estimate (which is counted, too) and accurate"},
+		{Name: "_type", Type: "token", Documentation: "the resource types of a search over several, at the base URL and in a whole compartment"},
 	}
 }
 
@@ -100,10 +107,11 @@ var normative = [...]string{
 // capabilities states what this server does, from the table that routes it.
 // http://hl7.org/fhir/R4/http.html#capabilities
 func (s *server) capabilities(x *exchange) (reply, error) {
-	types := s.types
+	types, claims := s.types, &s.claims
 	switch mode := first(x.query, "mode"); mode {
 	case "", "full":
 	case "normative":
+		claims = &s.normative
 		types = slices.DeleteFunc(slices.Clone(types), func(t string) bool { return !slices.Contains(normative[:], t) })
 	case "terminology":
 		return document(s.statement(x, "TerminologyCapabilities", "no terminology service"))
@@ -112,18 +120,104 @@ func (s *server) capabilities(x *exchange) (reply, error) {
 	}
 	c := s.statement(x, "CapabilityStatement", "observations of medical devices, as their makers' payloads told them")
 	c.FHIRVersion, c.Format = "4.0.1", []string{"application/fhir+json", "json", "application/fhir+xml", "xml"}
+	c.PatchFormat = []string{jsonPatch, "application/fhir+json", "application/fhir+xml"}
+	if s.customs != nil {
+		if done, total, at := s.customs.indexing(); at {
+			c.Description += fmt.Sprintf("; search parameters have changed, and are in use when the store has indexed by them: %d of %d resources are done", done, total)
+		}
+	}
+	head, err := json.Marshal(c)
+	if err != nil {
+		return reply{}, err
+	}
+	rest, err := claims.of(s.parameters(), func() ([]byte, error) { return json.Marshal(s.restPart(types)) })
+	if err != nil {
+		return reply{}, err
+	}
+	body := make([]byte, 0, len(head)+len(rest)+16)
+	body = append(append(body, head[:len(head)-1]...), `,"rest":[`...)
+	body = append(append(body, rest...), "]}"...)
+	return reply{status: http.StatusOK, body: body}, nil
+}
+
+// once is a document that is large: it is made when it is first asked for, and again when the
+// search parameters have changed.
+type once struct {
+	mu   sync.Mutex
+	made *search.Parameters
+	json []byte
+}
+
+func (o *once) of(p *search.Parameters, write func() ([]byte, error)) ([]byte, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.made != p {
+		b, err := write()
+		if err != nil {
+			return nil, err
+		}
+		o.made, o.json = p, b
+	}
+	return o.json, nil
+}
+
+// restPart is the part of the CapabilityStatement that does not depend on the request.
+func (s *server) restPart(types []string) restPart {
 	r := restPart{
 		Mode: "server",
-		Documentation: "JSON and XML. No batch, transaction, patch or conditional writes; no search and history over all types. " +
+		Documentation: "JSON and XML. Patches are JSON Patch and FHIRPath Patch. " +
 			s.Validation.promise() + s.DeviceRules.promise(s.Validation) + " " +
 			"An unknown search parameter is ignored and named in the result unless Prefer: handling=strict is sent" + s.defaultHandling() + ".",
-		SearchParam: resultParams(types),
+		SearchParam: resultParams(),
 	}
+	if len(s.CORS) > 0 {
+		r.Security = &security{CORS: true}
+	}
+	for _, c := range compartments {
+		r.Compartment = append(r.Compartment, c.definition)
+	}
+	referring := s.referring()
 	for _, t := range types {
-		r.Resource = append(r.Resource, s.resourcePart(t))
+		p := s.resourcePart(t)
+		p.SearchRevInclude = referring[t]
+		r.Resource = append(r.Resource, p)
 	}
-	c.Rest = []restPart{r}
-	return document(c)
+	for _, shape := range s.shapes {
+		if strings.HasPrefix(shape.path, "/fhir/:type") {
+			continue
+		}
+		if shape.operation.Name != "" {
+			r.Operation = append(r.Operation, shape.operation)
+			continue
+		}
+		for _, a := range shape.does {
+			if i := (interaction{Code: a.interaction}); a.interaction != "" && a.interaction != "capabilities" && !slices.Contains(r.Interaction, i) {
+				r.Interaction = append(r.Interaction, i)
+			}
+		}
+	}
+	return r
+}
+
+// referring are for each resource type the reference parameters that may lead to it, as
+// _revinclude names them.
+func (s *server) referring() map[string][]string {
+	all := map[string][]string{}
+	for _, source := range s.types {
+		for _, p := range s.parameters().Of(source) {
+			if p.Type != search.ReferenceParam {
+				continue
+			}
+			targets := p.Targets
+			if targets == nil {
+				targets = s.types
+			}
+			for _, t := range targets {
+				all[t] = append(all[t], source+":"+p.Name)
+			}
+		}
+	}
+	return all
 }
 
 func (s *server) defaultHandling() string {
@@ -159,14 +253,17 @@ func (s *server) resourcePart(resourceType string) resourcePart {
 		UpdateCreate:      true,
 		ReadHistory:       true,
 		ConditionalRead:   "full-support",
-		ConditionalDelete: "not-supported",
+		ConditionalCreate: true,
+		ConditionalUpdate: true,
+		ConditionalDelete: string(s.ConditionalDelete),
 	}
 	for _, shape := range s.shapes {
 		if !strings.HasPrefix(shape.path, "/fhir/:type") {
 			continue
 		}
 		if o := shape.operation; o.Name != "" {
-			if !slices.Contains(p.Operation, o) {
+			o.Definition = cmp.Or(shape.only[resourceType], o.Definition)
+			if shape.operates(resourceType) && !slices.Contains(p.Operation, o) {
 				p.Operation = append(p.Operation, o)
 			}
 			continue
@@ -177,10 +274,41 @@ func (s *server) resourcePart(resourceType string) resourcePart {
 			}
 		}
 	}
-	for _, sp := range search.Params(resourceType) {
-		p.SearchParam = append(p.SearchParam, searchParam{Name: sp.Name, Definition: sp.Definition, Type: string(sp.Type)})
+	for _, sp := range s.parameters().Of(resourceType) {
+		p.SearchParam = append(p.SearchParam, searchParam{
+			Name: sp.Name, Definition: sp.Definition, Type: string(sp.Type), Documentation: s.promise(resourceType, sp),
+		})
+		if sp.Type == search.ReferenceParam {
+			p.SearchInclude = append(p.SearchInclude, resourceType+":"+sp.Name)
+		}
+	}
+	if p.SearchInclude != nil {
+		p.SearchInclude = append(p.SearchInclude, resourceType+":*")
 	}
 	return p
+}
+
+// promise is what is said of a search parameter beside its type: how it may be modified, what
+// it is made of, and whether it sorts.
+func (s *server) promise(resourceType string, p search.Param) string {
+	var says []string
+	if all := s.parameters().Modifiers(resourceType, p.Name); len(all) > 0 {
+		says = append(says, ":"+strings.Join(all, ", :"))
+	}
+	if p.Type == search.ReferenceParam && p.Targets == nil {
+		says = append(says, ":[type]")
+	}
+	if len(p.Components) > 0 {
+		names := make([]string, len(p.Components))
+		for i, c := range p.Components {
+			names[i] = c.Name
+		}
+		says = append(says, strings.Join(names, "$"))
+	}
+	if p.Sortable {
+		says = append(says, "sorts")
+	}
+	return strings.Join(says, "; ")
 }
 
 func document(c capabilityStatement) (reply, error) {

@@ -1,7 +1,10 @@
 package rest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -20,6 +23,7 @@ type exchange struct {
 	*http.Request
 	id     string        // of the request
 	key    fhir.Key      // from the URL; parts that it does not have are ""
+	last   string        // of /fhir/[type]/[id]/[last]
 	base   string        // external URL of the API, without a slash at the end
 	query  []search.Pair // of the URL, in its order
 	format format        // of the response
@@ -27,10 +31,22 @@ type exchange struct {
 	prefer preferences
 }
 
+// carrying is the exchange as if it sent a resource of that type, as JSON.
+func (x *exchange) carrying(resourceType string, body []byte) *exchange {
+	y := *x
+	y.Request = x.Request.WithContext(x.Context())
+	y.Header = http.Header{"Content-Type": {formats[inJSON][0]}}
+	y.Body, y.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	y.key = fhir.Key{Type: resourceType}
+	return &y
+}
+
 // reply is what an interaction answers.
 type reply struct {
 	status   int
 	body     []byte    // FHIR JSON; nil is none
+	media    string    // the media type of a body that is not FHIR, else ""
+	wrote    bool      // it may have changed something: that it cannot be shown is no failure
 	version  string    // becomes ETag, if set
 	modified time.Time // becomes Last-Modified, if set
 	header   [][2]string
@@ -57,57 +73,81 @@ func (s *server) serve(p shape) gin.HandlerFunc {
 			Request: c.Request.WithContext(ctx),
 			id:      c.Writer.Header().Get(requestIDHeader),
 			key:     fhir.Key{Type: c.Param("type"), ID: c.Param("id"), Version: c.Param("version")},
+			last:    c.Param("compartment"),
 		}
-		r, err := s.answer(x, p, c.Param("compartment"))
+		done, err := s.unpack(x)
+		defer done()
+		var r reply
+		if err == nil {
+			r, err = s.answer(x, p, c.Param("compartment"))
+		}
 		if err != nil {
 			r = s.refusal(x, err)
 		}
-		if x.format == inXML {
+		if x.format == inXML && r.media == "" {
 			r = r.xml(x)
 		}
-		send(c.Writer, x, r)
+		s.send(c.Writer, x, r)
 	}
 }
 
 func (s *server) answer(x *exchange, p shape, last string) (reply, error) {
-	if err := s.understand(x); err != nil {
+	a, err := s.admit(x, p, last)
+	if err != nil {
 		return reply{}, err
+	}
+	return a.run(x)
+}
+
+// admit says what is done for a request of that shape of URL.
+func (s *server) admit(x *exchange, p shape, last string) (action, error) {
+	if err := s.understand(x); err != nil {
+		return action{}, err
 	}
 	if !compartment(last) && !strings.HasPrefix(last, "$") {
 		p = shape{}
 	}
+	a, ok := p.action(x.Method)
 	switch {
 	case !slices.Contains(knownMethods, x.Method):
-		return reply{}, refuse(http.StatusNotImplemented, fhir.CodeNotSupported, "the method of the request is not known here").
-			fix("use GET, HEAD, POST, PUT or DELETE")
+		return action{}, refuse(http.StatusNotImplemented, fhir.CodeNotSupported, "the method of the request is not known here").
+			fix("use GET, HEAD, POST, PUT, PATCH or DELETE")
 	case p.path == "":
-		return reply{}, refuse(http.StatusNotFound, fhir.CodeNotFound, "there is nothing at this URL").
+		return action{}, refuse(http.StatusNotFound, fhir.CodeNotFound, "there is nothing at this URL").
 			fix("GET /fhir/metadata says what there is; URLs have the form /fhir/[type]/[id], without a slash at the end")
-	case strings.HasPrefix(x.key.Type, "$"), strings.HasPrefix(x.key.ID, "$"), strings.HasPrefix(last, "$"):
-		return reply{}, notImplemented("operations")
-	case p.absent != "" && x.key.Type == "":
-		return reply{}, notImplemented(p.absent)
+	case strings.HasPrefix(x.key.Type, "$"):
+		return action{}, s.noOperation(fhir.Key{})
 	case x.key.Type != "" && !slices.Contains(s.types, x.key.Type):
-		return reply{}, refuse(http.StatusNotFound, fhir.CodeNotSupported, "the resource type of the URL is not served here").
-			fix("use one of " + strings.Join(s.types, ", ")).spec("http://hl7.org/fhir/R4/http.html#Status-Codes")
-	case p.absent != "":
-		return reply{}, notImplemented(p.absent)
+		return action{}, refuse(http.StatusNotFound, fhir.CodeNotSupported, "the resource type of the URL is not served here").
+			fix("use one that GET /fhir/metadata lists; names of types begin with a capital").spec("http://hl7.org/fhir/R4/http.html#Status-Codes")
+	case strings.HasPrefix(x.key.ID, "$"), p.operation.Name != "" && !p.operates(x.key.Type) && x.key.ID == "":
+		return action{}, s.noOperation(fhir.Key{Type: x.key.Type})
+	case strings.HasPrefix(last, "$"), p.operation.Name != "" && !p.operates(x.key.Type):
+		return action{}, s.noOperation(x.key)
 	case x.Method == http.MethodOptions:
-		return reply{status: http.StatusNoContent}.with("Allow", p.allow()), nil
+		return action{run: p.options}, nil
 	}
-	a, ok := p.action(x.Method)
 	if !ok {
-		return reply{}, p.notAllowed(x.Method)
+		return action{}, p.notAllowed(x.Method)
 	}
 	if x.key.ID != "" && !fhir.ValidID(x.key.ID) {
 		status, code := http.StatusNotFound, fhir.CodeNotFound
 		if x.Method == http.MethodPut {
 			status, code = http.StatusBadRequest, fhir.CodeValue
 		}
-		return reply{}, refuse(status, code, "the id in the URL cannot be the id of a resource").
+		return action{}, refuse(status, code, "the id in the URL cannot be the id of a resource").
 			fix("use 1 to 64 of A-Z a-z 0-9 - and .").spec("http://hl7.org/fhir/R4/datatypes.html#id")
 	}
-	return a.run(x)
+	return a, nil
+}
+
+// options tells the methods of a URL. http://hl7.org/fhir/R4/http.html#capabilities
+func (p shape) options(*exchange) (reply, error) {
+	r := reply{status: http.StatusNoContent}.with("Allow", p.allow())
+	if _, ok := p.action(http.MethodPatch); ok {
+		r = r.with("Accept-Patch", acceptPatch)
+	}
+	return r, nil
 }
 
 // compartment reports whether the last part of /fhir/[type]/[id]/… can be what a
@@ -116,19 +156,10 @@ func compartment(last string) bool {
 	return last == "" || last == "*" || 'A' <= last[0] && last[0] <= 'Z'
 }
 
-func notImplemented(what string) *refused {
-	return refuse(http.StatusNotImplemented, fhir.CodeNotSupported, what+": this server does not have that").
-		fix("GET /fhir/metadata lists the interactions there are")
-}
-
 func (p shape) notAllowed(method string) *refused {
 	r := refuse(http.StatusMethodNotAllowed, fhir.CodeNotSupported, method+" is not supported at this URL")
 	r.reply = r.reply.with("Allow", p.allow())
 	switch {
-	case method == http.MethodPatch:
-		return r.fix("PUT the whole resource")
-	case p.path == "/fhir/:type" && (method == http.MethodPut || method == http.MethodDelete):
-		return r.fix("conditional update and delete are not supported: search, then use the URL of the resource")
 	case p.path == "/fhir/:type/:id" && method == http.MethodPost:
 		return r.fix("PUT to this URL, or POST to the URL of the type")
 	}
@@ -179,11 +210,11 @@ func (x *exchange) takeFormat(params []search.Pair) (named bool, err error) {
 
 // send writes the response. It is called once, with everything known, so that a
 // failure never follows the status of a success.
-func send(w gin.ResponseWriter, x *exchange, r reply) {
+func (s *server) send(w gin.ResponseWriter, x *exchange, r reply) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "private, no-cache")
-	h.Set("Vary", "Accept")
+	h.Add("Vary", "Accept, Accept-Encoding")
 	if r.version != "" {
 		h.Set("ETag", etag(r.version))
 	}
@@ -200,12 +231,21 @@ func send(w gin.ResponseWriter, x *exchange, r reply) {
 	}
 	body := r.body
 	if body != nil {
-		h.Set("Content-Type", x.format.contentType())
+		h.Set("Content-Type", cmp.Or(r.media, x.format.contentType()))
 	}
 	if x.pretty && body != nil && x.format == inJSON {
 		v := jsontext.Value(slices.Clone(body))
 		if err := v.Indent(jsontext.WithIndent("  ")); err == nil {
 			body = append(v, '\n')
+		}
+	}
+	if len(body) >= minCompressed {
+		if c := chosen(s.codings, x.Header.Values("Accept-Encoding")); c != nil {
+			var b bytes.Buffer
+			if err := c.compress(&b, body); err == nil {
+				body = b.Bytes()
+				h.Set("Content-Encoding", c.name)
+			}
 		}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -14,86 +14,86 @@ import (
 	"github.com/kiln-health/kiln/store"
 )
 
-// history lists the versions of a resource, newest first.
+// history lists the versions of a resource, of a type, or of all types, newest first.
 // http://hl7.org/fhir/R4/http.html#history
 func (s *server) history(x *exchange) (reply, error) {
-	q, used, since, err := historyQuery(x, s.handling(x))
+	q, used, err := historyQuery(x, s.handling(x))
 	if err != nil {
 		return reply{}, err
 	}
-	if q.Before != "" {
-		if err := s.versionExists(x, q.Before); err != nil {
+	if first(x.query, "_summary") == "count" {
+		q.Count = 0
+	}
+	var wanted part
+	if q.Count > 0 {
+		if wanted, err = partOf(x.query); err != nil {
 			return reply{}, err
 		}
 	}
-	page, older, err := s.versions(x, q)
+	count := q.Count
+	q.Count = max(1, count) // 0 asks for the total
+	page, err := s.store.History(x.Context(), q)
+	if errors.Is(err, store.ErrNotFound) && q.Before != "" {
+		return reply{}, badCursor()
+	}
 	if err != nil {
 		return reply{}, err
 	}
-	shown := page.Resources
-	more := older != nil && len(shown) > 0 && !older.LastUpdated.Before(since)
-	if i := slices.IndexFunc(shown, func(v fhir.Resource) bool { return v.LastUpdated.Before(since) }); i >= 0 {
-		shown, older, more = shown[:i], &shown[i], false
+	self := x.base
+	for _, part := range []string{x.key.Type, x.key.ID, "_history"} {
+		if part != "" {
+			self += "/" + part
+		}
 	}
-	self := x.base + "/" + x.key.String() + "/_history"
 	b := bundle{kind: "history", total: -1, self: link(self, used)}
-	if since.IsZero() {
+	if q.Since.IsZero() {
 		b.total = page.Total
 	}
-	if more {
+	if count == 0 {
+		return x.page(b), nil
+	}
+	if page.Next != nil {
 		rest := slices.DeleteFunc(slices.Clone(used), func(p search.Pair) bool { return p.Name == search.CursorParam })
-		b.next = link(self, append(rest, search.Pair{Name: search.CursorParam, Value: historyCursor(x.key, shown[len(shown)-1].Version)}))
+		b.next = link(self, append(rest, search.Pair{Name: search.CursorParam, Value: historyCursor(x.key, page.Next.ID)}))
 	}
-	for i, v := range shown {
-		before := older
-		if i+1 < len(shown) {
-			before = &shown[i+1]
+	b.entries, err = s.versions(x, wanted, page.Resources)
+	return x.page(b), err
+}
+
+// versions are entries of a history, with the wanted part of each. Whether one made its resource is told by the version
+// before it, which is on the page or is asked for.
+func (s *server) versions(x *exchange, wanted part, page []fhir.Resource) ([]entry, error) {
+	entries := make([]entry, len(page))
+	earlier := map[fhir.Key]*fhir.Resource{}
+	for i := len(page) - 1; i >= 0; i-- {
+		v := page[i]
+		key := fhir.Key{Type: v.Type, ID: v.ID}
+		before := earlier[key]
+		earlier[key] = &page[i]
+		entries[i] = entry{fullURL: x.base + "/" + key.String(), resource: v}
+		if v.Deleted {
+			continue
 		}
-		b.entries = append(b.entries, entry{fullURL: x.base + "/" + x.key.String(), resource: v, created: before == nil || before.Deleted})
+		var err error
+		if entries[i].resource.JSON, err = wanted.of(v); err != nil {
+			return nil, err
+		}
+		if before == nil {
+			older, err := s.store.History(x.Context(), store.HistoryQuery{Type: v.Type, ID: v.ID, Count: 1, Before: v.Version})
+			if err != nil {
+				return nil, err
+			}
+			if len(older.Resources) > 0 {
+				before = &older.Resources[0]
+			}
+		}
+		entries[i].created = before == nil || before.Deleted
 	}
-	return reply{status: http.StatusOK, body: b.json()}, nil
-}
-
-// versions gives at most q.Count versions and the one before them, nil if there is none:
-// it tells whether the last of them was a creation, and whether another page follows.
-func (s *server) versions(x *exchange, q store.HistoryQuery) (page store.Page, older *fhir.Resource, err error) {
-	count := q.Count
-	q.Count++
-	if page, err = s.store.History(x.Context(), q); err != nil {
-		return page, nil, err
-	}
-	if len(page.Resources) > count {
-		older, page.Resources = &page.Resources[count], page.Resources[:count]
-		return page, older, nil
-	}
-	if page.Next == nil {
-		return page, nil, nil
-	}
-	// The store ended the page early because its versions are large.
-	q.Count, q.Before = 1, page.Next.ID
-	rest, err := s.store.History(x.Context(), q)
-	if err == nil && len(rest.Resources) > 0 {
-		older = &rest.Resources[0]
-	}
-	return page, older, err
-}
-
-// versionExists refuses a cursor that somebody made up.
-func (s *server) versionExists(x *exchange, version string) error {
-	k := x.key
-	k.Version = version
-	_, err := s.store.Read(x.Context(), k)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return badCursor()
-	case errors.Is(err, store.ErrGone):
-		return nil // a deletion is a version too
-	}
-	return err
+	return entries, nil
 }
 
 // historyQuery reads the parameters of a history, and which of them were used.
-func historyQuery(x *exchange, handling search.Handling) (q store.HistoryQuery, used []search.Pair, since time.Time, err error) {
+func historyQuery(x *exchange, handling search.Handling) (q store.HistoryQuery, used []search.Pair, err error) {
 	q = store.HistoryQuery{Type: x.key.Type, ID: x.key.ID, Count: search.DefaultCount}
 	for _, p := range x.query {
 		if p.Value == "" {
@@ -103,32 +103,32 @@ func historyQuery(x *exchange, handling search.Handling) (q store.HistoryQuery, 
 		case "_count":
 			n, err := strconv.Atoi(p.Value)
 			if err != nil || n < 0 {
-				return q, nil, since, badParameter("_count", "a whole number, 0 or more")
+				return q, nil, badParameter("_count", "a whole number, 0 or more")
 			}
 			q.Count = min(n, search.MaxCount)
 			p.Value = strconv.Itoa(q.Count)
 		case "_since":
 			// A + that was not percent-encoded has become a blank.
-			if since, err = time.Parse(time.RFC3339Nano, strings.ReplaceAll(p.Value, " ", "+")); err != nil {
-				return q, nil, since, badParameter("_since", "an instant, as in 2024-05-01T10:00:00Z")
+			if q.Since, err = time.Parse(time.RFC3339Nano, strings.ReplaceAll(p.Value, " ", "+")); err != nil {
+				return q, nil, badParameter("_since", "an instant, as in 2024-05-01T10:00:00Z")
 			}
 		case search.CursorParam:
 			if q.Before, err = historyBefore(x.key, p.Value); err != nil {
-				return q, nil, since, err
+				return q, nil, err
 			}
-		case "_format", "_pretty":
+		case "_format", "_pretty", "_summary", "_elements":
 		case "_at", "_list":
-			return q, nil, since, refuse(http.StatusBadRequest, fhir.CodeNotSupported, p.Name+" is not supported").fix("use _since and _count")
+			return q, nil, refuse(http.StatusBadRequest, fhir.CodeNotSupported, p.Name+" is not supported").fix("use _since and _count, and read the version that was current")
 		default:
 			if handling == search.Strict {
-				return q, nil, since, refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the history has no such parameter").
+				return q, nil, refuse(http.StatusBadRequest, fhir.CodeNotSupported, "the history has no such parameter").
 					fix("use _count and _since").spec("http://hl7.org/fhir/R4/http.html#history")
 			}
 			continue
 		}
 		used = append(used, p)
 	}
-	return q, used, since, nil
+	return q, used, nil
 }
 
 func badParameter(name, want string) *refused {
@@ -143,19 +143,19 @@ func (s *server) handling(x *exchange) search.Handling {
 	return s.Handling
 }
 
-// historyCursor is the place behind a version, bound to the resource: in the history of
-// another one it would give a silently shortened page.
-func historyCursor(k fhir.Key, version string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(fhir.HashID("history", k.Type, k.ID)[:8] + version))
+// historyCursor is the place behind a version, bound to the history: in another one it
+// would give a silently shortened page.
+func historyCursor(k fhir.Key, place string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(fhir.HashID("history", k.Type, k.ID)[:8] + place))
 }
 
 func historyBefore(k fhir.Key, cursor string) (string, error) {
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
-	version, ok := strings.CutPrefix(string(b), fhir.HashID("history", k.Type, k.ID)[:8])
-	if err != nil || !ok || !fhir.ValidID(version) {
+	place, ok := strings.CutPrefix(string(b), fhir.HashID("history", k.Type, k.ID)[:8])
+	if err != nil || !ok || place == "" {
 		return "", badCursor()
 	}
-	return version, nil
+	return place, nil
 }
 
 func badCursor() *refused {

@@ -184,3 +184,93 @@ func TestBadHistoryParametersAreRefused(t *testing.T) {
 	a.do(t, "GET", "/fhir/Patient/p1/_history?nonsense=1", "").wantStatus(t, http.StatusOK)
 	a.do(t, "GET", "/fhir/Patient/p1/_history?nonsense=1", "", "Prefer: handling=strict").wantStatus(t, http.StatusBadRequest)
 }
+
+func TestHistoryOfATypeAndOfEverything(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	steps := []func(){
+		func() { a.do(t, "PUT", "/fhir/Patient/p1", patient) },
+		func() { a.do(t, "PUT", "/fhir/Device/d1", `{"resourceType":"Device","id":"d1"}`) },
+		func() { a.do(t, "PUT", "/fhir/Patient/p1", patientAgain) },
+		func() { a.do(t, "PUT", "/fhir/Patient/p2", `{"resourceType":"Patient","id":"p2"}`) },
+		func() { a.do(t, "DELETE", "/fhir/Patient/p1", "") },
+		func() { a.do(t, "PUT", "/fhir/Patient/p1", patient) },
+	}
+	for _, s := range steps {
+		s()
+		a.clock.forward(time.Minute)
+	}
+	all := []string{"PUT Patient/p1 201", "DELETE Patient/p1 204", "PUT Patient/p2 201", "PUT Patient/p1 200", "PUT Device/d1 201", "PUT Patient/p1 201"}
+	patients := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return strings.Contains(s, "Device") })
+	for _, c := range []struct {
+		url  string
+		want []string
+	}{
+		{"/fhir/_history", all}, {"/fhir/Patient/_history", patients}, {"/fhir/DeviceMetric/_history", nil},
+		{"/fhir/_history?_since=2024-05-01T12:04:00Z", all[:2]}, {"/fhir/Patient/_history?_since=2024-05-01T12:02:00.100Z", patients[:4]},
+	} {
+		for _, count := range []int{1, 2, 3, 50} {
+			var got []string
+			target := c.url + "?_count="
+			if strings.Contains(c.url, "?") {
+				target = c.url + "&_count="
+			}
+			target += fmt.Sprint(count)
+			for target != "" {
+				b := a.do(t, "GET", target, "").bundle(t)
+				for _, e := range b.Entry {
+					got = append(got, e.Request.Method+" "+e.Request.URL+" "+e.Response.Status)
+				}
+				if target = b.link("next"); target != "" {
+					target = mustURL(t, target)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s _count=%d:\n got %q\nwant %q", c.url, count, got, c.want)
+			}
+		}
+	}
+	for _, url := range []string{"/fhir/_history", "/fhir/Patient/_history"} {
+		a.do(t, "GET", url+"?_count=0", "").wantStatus(t, 200)
+		a.do(t, "GET", url+"?_at=2024", "").wantStatus(t, 400)
+		a.do(t, "GET", url+"?_cursor=x", "").wantStatus(t, 400)
+		a.do(t, "DELETE", url, "").wantStatus(t, 405)
+	}
+	next := a.do(t, "GET", "/fhir/_history?_count=1", "").bundle(t).link("next")
+	u, err := url.Parse(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.do(t, "GET", "/fhir/Patient/_history?"+u.RawQuery, "").wantStatus(t, 400)
+}
+
+// http://hl7.org/fhir/R4/search.html#summary
+func TestPartsOfVersions(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	a.do(t, "PUT", "/fhir/Patient/p1", `{"resourceType":"Patient","id":"p1","active":true,"gender":"male","maritalStatus":{"text":"x"}}`).wantStatus(t, 201)
+	a.do(t, "DELETE", "/fhir/Patient/p1", "").wantStatus(t, 204)
+	a.do(t, "PUT", "/fhir/Patient/p1", `{"resourceType":"Patient","id":"p1","active":true,"gender":"female","maritalStatus":{"text":"x"}}`).wantStatus(t, 201)
+	for _, url := range []string{"/fhir/_history", "/fhir/Patient/_history", "/fhir/Patient/p1/_history"} {
+		for _, c := range []struct{ query, has, lacks string }{
+			{"_elements=gender", "SUBSETTED", "maritalStatus"},
+			{"_summary=true", "SUBSETTED", "maritalStatus"},
+			{"_summary=false", "maritalStatus", "SUBSETTED"},
+		} {
+			b := a.do(t, "GET", url+"?"+c.query, "", "Prefer: handling=strict").bundle(t)
+			if len(b.Entry) != 3 || b.Entry[1].Resource != nil {
+				t.Fatalf("%s?%s: %d entries", url, c.query, len(b.Entry))
+			}
+			for _, i := range []int{0, 2} {
+				if got := string(b.Entry[i].Resource); !strings.Contains(got, c.has) || strings.Contains(got, c.lacks) || !strings.Contains(got, "gender") {
+					t.Errorf("%s?%s: %s", url, c.query, got)
+				}
+			}
+			if !strings.Contains(b.link("self"), c.query) {
+				t.Errorf("self %s", b.link("self"))
+			}
+		}
+		if b := a.do(t, "GET", url+"?_summary=count", "").bundle(t); len(b.Entry) != 0 {
+			t.Errorf("%s: %d entries", url, len(b.Entry))
+		}
+		a.do(t, "GET", url+"?_summary=nonsense", "").wantStatus(t, 400)
+	}
+}

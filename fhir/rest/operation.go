@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -188,6 +189,43 @@ func (q *question) set(name string, values ...string) error {
 
 func badQuestion(code, message string) *refused {
 	return refuse(http.StatusBadRequest, code, message).spec(validateSpec)
+}
+
+// operates reports whether a resource type has the operation of the shape.
+func (p shape) operates(resourceType string) bool {
+	return p.only == nil || p.only[resourceType] != ""
+}
+
+// noOperation refuses an operation that is not there, on a resource, on a type or, if the key
+// has none, on the system. It tells which are.
+// http://hl7.org/fhir/R4/operations.html#executing
+func (s *server) noOperation(on fhir.Key) *refused {
+	level, example := "/fhir/$", "the server itself"
+	switch {
+	case on.ID != "":
+		level, example = "/fhir/:type/:id/$", "a resource of this type"
+	case on.Type != "":
+		level, example = "/fhir/:type/$", "this type"
+	}
+	var names, elsewhere []string
+	for _, p := range s.shapes {
+		if p.operation.Name == "" || on.Type != "" && !p.operates(on.Type) {
+			continue
+		}
+		if name := "$" + p.operation.Name; strings.HasPrefix(p.path, level) {
+			names = append(names, name)
+		} else if on.Type != "" && !slices.Contains(elsewhere, name) {
+			elsewhere = append(elsewhere, name)
+		}
+	}
+	fix := "use one of " + strings.Join(names, ", ")
+	elsewhere = slices.DeleteFunc(elsewhere, func(name string) bool { return slices.Contains(names, name) })
+	if len(elsewhere) > 0 && on.ID == "" {
+		fix += "; on a resource, " + strings.Join(elsewhere, ", ")
+	} else if len(elsewhere) > 0 {
+		fix += "; on the type, " + strings.Join(elsewhere, ", ")
+	}
+	return refuse(http.StatusNotFound, fhir.CodeNotSupported, "there is no such operation on "+example).fix(fix).spec(specOperations)
 }
 
 // typeOf is the resourceType of a body, "" if it has none that can be read.

@@ -82,7 +82,7 @@ func TestValidateOperation(t *testing.T) {
 		{"an id that cannot be one is 404", "POST", "/fhir/Patient/a_b/$validate", patient, 404, "1 to 64"},
 
 		{"a type with GET is 405", "GET", ofType, "", 405, "POST"},
-		{"a type that is not served is 404", "POST", "/fhir/Encounter/$validate", `{"resourceType":"Encounter"}`, 404, "Observation, Patient"},
+		{"a type that is not served is 404", "POST", "/fhir/Encountre/$validate", `{"resourceType":"Encounter"}`, 404, "metadata"},
 		{"an empty body is 400", "POST", ofType, "", 400, "no resource"},
 		{"a body of blanks is 400", "POST", ofType, " \n", 400, "no resource"},
 		{"a body that is no JSON is 400", "POST", ofType, "{\n\"resourceType\":\"Patient\",}", 400, "line 2 column"},

@@ -12,6 +12,10 @@ import (
 // read is read, vread and their conditional forms.
 // http://hl7.org/fhir/R4/http.html#read http://hl7.org/fhir/R4/http.html#cread
 func (s *server) read(x *exchange) (reply, error) {
+	part, err := partOf(x.query)
+	if err != nil {
+		return reply{}, err
+	}
 	found, err := s.store.Read(x.Context(), x.key)
 	if err != nil {
 		return reply{}, err
@@ -23,7 +27,11 @@ func (s *server) read(x *exchange) (reply, error) {
 	if same {
 		return reply{status: http.StatusNotModified}.of(found), nil
 	}
-	return reply{status: http.StatusOK, body: found.JSON}.of(found), nil
+	body, err := part.of(found)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, body: body}.of(found).with("Content-Location", x.base+"/"+found.Key.String()), nil
 }
 
 // unchanged reports whether the client has this version already.

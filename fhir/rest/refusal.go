@@ -45,13 +45,17 @@ func bad(err error) *refused {
 // refusal is the response to an error. Only what we know to be free of patient data
 // is told: http://hl7.org/fhir/R4/http.html#Status-Codes
 func (s *server) refusal(x *exchange, err error) reply {
-	r, ok := errors.AsType[*refused](err)
-	if !ok {
-		r = s.fromStore(x, err)
-	}
+	r := s.refused(x, err)
 	out := r.reply
 	out.body = fhir.OperationOutcome(r.issues...)
 	return out
+}
+
+func (s *server) refused(x *exchange, err error) *refused {
+	if r, ok := errors.AsType[*refused](err); ok {
+		return r
+	}
+	return s.fromStore(x, err)
 }
 
 // statusClientGone is what the log says of a client that went away; nobody receives it.
@@ -65,6 +69,9 @@ func (s *server) fromStore(x *exchange, err error) *refused {
 		r.reply = r.reply.of(gone.Resource)
 		return r
 	}
+	if e, ok := errors.AsType[*fhir.Error](err); ok { // the store says what a client can mend: a chain that leads too far
+		return bad(e)
+	}
 	switch {
 	case errors.Is(err, store.ErrGone):
 		return refuse(http.StatusGone, fhir.CodeDeleted, "the resource was deleted").
@@ -72,7 +79,7 @@ func (s *server) fromStore(x *exchange, err error) *refused {
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(http.StatusNotFound, fhir.CodeNotFound, "there is no such resource or version").
 			fix("search for it: GET /fhir/[type]?identifier=[system]|[value]")
-	case errors.Is(err, store.ErrConflict):
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrMatched):
 		return conflict(x, err)
 	case errors.Is(err, context.Canceled) && x.Request.Context().Err() != nil:
 		return refuse(statusClientGone, fhir.CodeTransient, "the client ended the request")

@@ -1,5 +1,8 @@
-// Package rest is the FHIR R4 REST API over a store: read, vread, create, update,
-// delete, history of an instance, search, $validate, and the CapabilityStatement that says so.
+// Package rest is the FHIR R4 REST API over a store: read, vread, create, update, patch and
+// delete, each also on a condition; history of a resource, of a type and of everything;
+// search of a type, of several and in a compartment; batch and transaction; the operations
+// $validate, $lastn, $stats, $everything and $meta with its kin, and the CapabilityStatement
+// and the OpenAPI document that say so.
 //
 // What is written is validated first, and refused with all its faults if it has any. What
 // is stored is JSON, and served byte for byte: no resource is decoded on the way out. XML
@@ -10,20 +13,21 @@
 //
 // A URL answers in one of these ways when it does not do what was asked:
 //
-//	404  there is no such URL, resource type or resource
-//	405  the URL is there, and Allow lists the methods it takes (PATCH, conditional update)
-//	501  FHIR defines this interaction, and this server does not have it
-//	     (other $operations, batch and transaction, search and history over all types)
+//	404  there is no such URL, resource type, operation or resource
+//	405  the URL is there, and Allow lists the methods it takes
+//	501  the method is none that is known here
 //
 // http://hl7.org/fhir/R4/http.html
 package rest
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -44,6 +48,14 @@ type Options struct {
 	BaseURL string
 	// Proxy says whether Forwarded and X-Forwarded-* tell the scheme and host of a request.
 	Proxy ProxyTrust
+	// Parameters are the search parameters, and the resource types, that are served:
+	// search.R4() by default. The store must be opened with the same.
+	Parameters *search.Parameters
+	// Background runs work that outlives the request it came with, in a goroutine of its own,
+	// until the work or the context that it gives to it ends; the store must stay open until
+	// then. With it, SearchParameter resources of the status active define search parameters, if
+	// the store is a store.Reindexer; see StoredParameters. Without it they are stored only.
+	Background func(work func(context.Context))
 	// Handling of unknown search parameters when a request has no Prefer: handling=….
 	// search.Lenient by default. http://hl7.org/fhir/R4/search.html#errors
 	Handling search.Handling
@@ -53,6 +65,11 @@ type Options struct {
 	// DeviceRules is what findings of device rules count as in what is stored:
 	// DeviceRulesWarn by default. $validate always tells them as what they are.
 	DeviceRules DeviceRules
+	// ConditionalDelete says how many resources DELETE /[type]?… may delete: DeleteOne by default.
+	ConditionalDelete ConditionalDelete
+	// CORS are the origins whose pages may use the API from a browser, as in
+	// https://app.example; "*" is any. None by default.
+	CORS []string
 	// MaxBody is the largest body that is read, in bytes: DefaultMaxBody by default.
 	MaxBody int64
 	// Timeout ends the work on a request: DefaultTimeout by default.
@@ -85,6 +102,24 @@ const (
 	BehindProxy ProxyTrust = "behind-proxy"
 )
 
+// ConditionalDelete says how many resources a conditional delete may delete.
+// http://hl7.org/fhir/R4/valueset-conditional-delete-status.html
+type ConditionalDelete string
+
+// DeleteOne refuses a condition with more than one match; DeleteMultiple one with more than a
+// thousand.
+const (
+	DeleteOne      ConditionalDelete = "single"
+	DeleteMultiple ConditionalDelete = "multiple"
+)
+
+func (c ConditionalDelete) limit() int {
+	if c == DeleteMultiple {
+		return 1000
+	}
+	return 1
+}
+
 // Defaults and limits.
 const (
 	DefaultMaxBody = 16 << 20
@@ -99,18 +134,25 @@ type server struct {
 	store   store.Store
 	shapes  []shape
 	types   []string
+	codings []*coding
 	started time.Time
 	log     *slog.Logger
+
+	searched atomic.Pointer[search.Parameters] // those in use: Options.Parameters and custom ones
+	customs  *customs                          // nil if there can be none
+
+	claims, normative, openAPI once // documents
 }
 
 // shape is one form of URL and what may be done there.
 type shape struct {
-	path string
-	does []action
-	// absent names what FHIR has at this URL, if this server does nothing there.
-	absent string
-	// operation is the definition of the operation at this URL, if there is one.
+	path  string
+	parts []string // of path, between its slashes
+	does  []action
+	// operation is the definition of the operation at this URL, if there is one. Only are its
+	// definitions by the resource types that have it, nil if all have that one.
 	operation operation
+	only      map[string]string
 }
 
 // action is a method of a shape. Interaction is its code in the CapabilityStatement, "" if
@@ -122,7 +164,7 @@ type action struct {
 }
 
 // New serves the resource types of the search registry from st, under /fhir. The
-// handler may be used from any number of goroutines; it starts none.
+// handler may be used from any number of goroutines; it starts none but by Options.Background.
 //
 // gin prints its routes to standard output while it is in debug mode, which is a
 // setting of the whole process and its default: New turns that mode into release.
@@ -130,7 +172,10 @@ func New(st store.Store, o Options) http.Handler {
 	if gin.Mode() == gin.DebugMode {
 		gin.SetMode(gin.ReleaseMode)
 	}
-	s := &server{Options: o, store: st, types: slices.Sorted(slices.Values(search.Types())), log: o.Logger}
+	if o.Parameters == nil {
+		o.Parameters = search.R4()
+	}
+	s := &server{Options: o, store: st, types: o.Parameters.Types(), log: o.Logger}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -145,16 +190,26 @@ func New(st store.Store, o Options) http.Handler {
 	}
 	s.Validation = cmp.Or(s.Validation, ValidateProfiles)
 	s.DeviceRules = cmp.Or(s.DeviceRules, DeviceRulesWarn)
+	s.ConditionalDelete = cmp.Or(s.ConditionalDelete, DeleteOne)
 	s.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
 	s.Software.Name = cmp.Or(s.Software.Name, "Kiln")
 	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
 	s.started = s.Now()
+	s.codings = newCodings()
+	s.searched.Store(o.Parameters)
+	if reindexer, ok := st.(store.Reindexer); ok && s.Background != nil {
+		s.customs = newCustoms(s, st, reindexer)
+		s.store = s.customs
+	}
 	s.shapes = s.routes()
+	for i := range s.shapes {
+		s.shapes[i].parts = strings.Split(s.shapes[i].path, "/")
+	}
 
 	g := gin.New()
 	g.RedirectTrailingSlash = false
 	g.RemoveExtraSlash = true
-	g.Use(s.observe, s.recover)
+	g.Use(s.observe, s.recover, s.cors)
 	for _, shape := range s.shapes {
 		for _, method := range knownMethods {
 			g.Handle(method, shape.path, s.serve(shape))
@@ -166,33 +221,67 @@ func New(st store.Store, o Options) http.Handler {
 
 // routes is the API: the router and the CapabilityStatement are both made from it.
 func (s *server) routes() []shape {
-	validation := operation{Name: "validate", Definition: "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
+	validation := operation{Name: "validate", Definition: defined + "Resource-validate"}
+	meta := operation{Name: "meta", Definition: defined + "Resource-meta"}
+	metaAdd := operation{Name: "meta-add", Definition: defined + "Resource-meta-add"}
+	metaDelete := operation{Name: "meta-delete", Definition: defined + "Resource-meta-delete"}
+	system := []action{
+		{http.MethodGet, "search-system", s.search},
+		{http.MethodPost, "transaction", s.bundle},
+		{http.MethodPost, "batch", s.bundle},
+	}
+	document := []action{{http.MethodGet, "", s.describe}}
 	return []shape{
-		{path: "/fhir", absent: "batch, transaction, and search over all resource types"},
-		{path: "/fhir/", absent: "batch, transaction, and search over all resource types"},
+		{path: "/fhir", does: system},
+		{path: "/fhir/", does: system},
+		{path: "/openapi.json", does: document},
+		{path: "/fhir/openapi.json", does: document},
 		{path: "/fhir/metadata", does: []action{{http.MethodGet, "capabilities", s.capabilities}}},
-		{path: "/fhir/_search", absent: "search over all resource types"},
-		{path: "/fhir/_history", absent: "the history of all resource types"},
+		{path: "/fhir/_search", does: []action{{http.MethodPost, "search-system", s.search}}},
+		{path: "/fhir/_history", does: []action{{http.MethodGet, "history-system", s.history}}},
+		{path: "/fhir/$meta", operation: meta, does: asked(s.metaInUse)},
 		{path: "/fhir/:type", does: []action{
 			{http.MethodGet, "search-type", s.search},
 			{http.MethodPost, "create", s.create},
+			{http.MethodPut, "update", s.update},
+			{http.MethodPatch, "patch", s.patch},
+			{http.MethodDelete, "delete", s.delete},
 		}},
 		{path: "/fhir/:type/_search", does: []action{{http.MethodPost, "search-type", s.search}}},
 		{path: "/fhir/:type/$validate", operation: validation, does: []action{{http.MethodPost, "", s.validate}}},
-		{path: "/fhir/:type/_history", absent: "the history of a resource type"},
+		{path: "/fhir/:type/$lastn", operation: operation{Name: "lastn"}, only: map[string]string{"Observation": defined + "Observation-lastn"}, does: asked(s.lastN)},
+		{path: "/fhir/:type/$stats", operation: operation{Name: "stats"}, only: map[string]string{"Observation": defined + "Observation-stats"}, does: asked(s.statistics)},
+		{path: "/fhir/:type/$meta", operation: meta, does: asked(s.metaInUse)},
+		{path: "/fhir/:type/_history", does: []action{{http.MethodGet, "history-type", s.history}}},
 		{path: "/fhir/:type/:id", does: []action{
 			{http.MethodGet, "read", s.read},
 			{http.MethodPut, "update", s.update},
+			{http.MethodPatch, "patch", s.patch},
 			{http.MethodDelete, "delete", s.delete},
 		}},
 		{path: "/fhir/:type/:id/_history", does: []action{{http.MethodGet, "history-instance", s.history}}},
 		{path: "/fhir/:type/:id/_history/:version", does: []action{{http.MethodGet, "vread", s.read}}},
-		{path: "/fhir/:type/:id/$validate", operation: validation, does: []action{
-			{http.MethodGet, "", s.validate},
-			{http.MethodPost, "", s.validate},
-		}},
-		{path: "/fhir/:type/:id/:compartment", absent: "search in a compartment"},
+		{path: "/fhir/:type/:id/$validate", operation: validation, does: asked(s.validate)},
+		{path: "/fhir/:type/:id/$everything", operation: operation{Name: "everything"}, only: everythingOf(), does: asked(s.everything)},
+		{path: "/fhir/:type/:id/$meta", operation: meta, does: asked(s.meta)},
+		{path: "/fhir/:type/:id/$meta-add", operation: metaAdd, does: []action{{http.MethodPost, "", s.metaAdd}}},
+		{path: "/fhir/:type/:id/$meta-delete", operation: metaDelete, does: []action{{http.MethodPost, "", s.metaDelete}}},
+		{path: "/fhir/:type/:id/_history/:version/$meta", operation: meta, does: asked(s.meta)},
+		{path: "/fhir/:type/:id/_history/:version/$meta-add", operation: metaAdd, does: []action{{http.MethodPost, "", s.metaAdd}}},
+		{path: "/fhir/:type/:id/_history/:version/$meta-delete", operation: metaDelete, does: []action{{http.MethodPost, "", s.metaDelete}}},
+		{path: "/fhir/:type/:id/_search", does: []action{{http.MethodPost, "search-type", s.search}}},
+		{path: "/fhir/:type/:id/:compartment", does: []action{{http.MethodGet, "search-type", s.search}}},
+		{path: "/fhir/:type/:id/:compartment/_search", does: []action{{http.MethodPost, "search-type", s.search}}},
 	}
+}
+
+// defined is what the URLs of the OperationDefinitions of FHIR begin with.
+const defined = "http://hl7.org/fhir/OperationDefinition/"
+
+// asked is what a shape does if it is an operation that changes nothing.
+// http://hl7.org/fhir/R4/operations.html#executing
+func asked(run func(*exchange) (reply, error)) []action {
+	return []action{{http.MethodGet, "", run}, {http.MethodPost, "", run}}
 }
 
 // knownMethods are those that a shape answers itself, with 405 where it has no use for them.
@@ -218,6 +307,9 @@ func (p shape) action(method string) (action, bool) {
 func (p shape) allow() string {
 	var methods []string
 	for _, a := range p.does {
+		if slices.Contains(methods, a.method) {
+			continue
+		}
 		methods = append(methods, a.method)
 		if a.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)

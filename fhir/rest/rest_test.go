@@ -163,11 +163,13 @@ func (a answer) check(t testing.TB) {
 
 type outcome struct {
 	ResourceType string
-	Issue        []struct {
-		Severity, Code, Diagnostics string
-		Details                     struct{ Text string }
-		Expression                  []string
-	}
+	Issue        []issue
+}
+
+type issue struct {
+	Severity, Code, Diagnostics string
+	Details                     struct{ Text string }
+	Expression                  []string
 }
 
 func (a answer) outcome(t testing.TB) outcome {

@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/fhir/validate"
 )
 
@@ -93,8 +94,10 @@ func (v Validation) promise() string {
 
 // content is a resource that a client sent and that may be stored.
 type content struct {
-	id       string // "" if it has none
-	json     []byte // compact
+	id       string        // "" if it has none
+	json     []byte        // compact
+	terms    *search.Terms // of json, nil if the walk that validates was not made
+	by       *search.Parameters
 	warnings []fhir.Issue
 }
 
@@ -107,14 +110,17 @@ func (s *server) resource(x *exchange) (content, error) {
 	if s.Validation == ValidateNothing {
 		return unchecked(x, body)
 	}
-	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues, DeviceRules: s.DeviceRules.findings()})
+	by := s.parameters()
+	extractor := by.Extractor(x.key.Type, body)
+	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues, DeviceRules: s.DeviceRules.findings(), Elements: extractor.Element})
 	if found.Type != "" && found.Type != x.key.Type {
 		return content{}, otherType()
 	}
 	if !found.Valid() {
 		return content{}, invalid(body, found)
 	}
-	c := content{id: idOf(body, found)}
+	terms := extractor.Terms()
+	c := content{id: idOf(body, found), terms: &terms, by: by}
 	if len(found.Found) > 0 {
 		c.warnings = found.Issues()
 	}

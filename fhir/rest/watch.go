@@ -68,7 +68,7 @@ func (s *server) recover(c *gin.Context) {
 		if c.Writer.Written() {
 			return
 		}
-		send(c.Writer, &exchange{Request: c.Request}, reply{
+		s.send(c.Writer, &exchange{Request: c.Request}, reply{
 			status: http.StatusInternalServerError,
 			body: fhir.OperationOutcome(fhir.Issue{
 				Severity: fhir.Fatal, Code: fhir.CodeException, Message: "the server failed to do this",

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,23 +16,56 @@ import (
 
 // create stores the body under a new id. http://hl7.org/fhir/R4/http.html#create
 func (s *server) create(x *exchange) (reply, error) {
-	if x.Header.Get("If-None-Exist") != "" {
-		// Ignoring it would make the duplicate that the client wants to avoid.
-		return reply{}, notImplemented("conditional create")
+	none, err := s.noneExist(x)
+	if err == nil {
+		err = s.unconditional(x)
+	}
+	if err != nil {
+		return reply{}, err
 	}
 	c, err := s.resource(x)
 	if err != nil {
 		return reply{}, err
 	}
-	return s.put(x, c, store.Change{
-		Key:  fhir.Key{Type: x.key.Type, ID: s.NewID()},
-		JSON: c.json,
-		If:   store.Condition{Absent: true},
+	r, err := s.put(x, c, store.Change{
+		Key:   fhir.Key{Type: x.key.Type, ID: s.NewID()},
+		JSON:  c.json,
+		Terms: c.terms, Parameters: c.by,
+		If: store.Condition{Absent: true, None: none},
 	})
+	if m, ok := errors.AsType[*store.MatchedError](err); ok {
+		return x.existing(m.Matches)
+	}
+	return r, err
 }
 
-// update stores the body under the id of the URL, which need not be there yet.
-// http://hl7.org/fhir/R4/http.html#update
+// unconditional refuses a create with a search in its URL. Some clients mean a condition by it,
+// as for an update: ignored, it would make a duplicate. http://hl7.org/fhir/R4/http.html#ccreate
+func (s *server) unconditional(x *exchange) error {
+	for _, p := range x.query {
+		name, _, _ := strings.Cut(p.Name, ":")
+		name, _, _ = strings.Cut(name, ".")
+		if _, ok := s.Parameters.Lookup(x.key.Type, name); ok {
+			return refuse(http.StatusBadRequest, fhir.CodeInvalid, "a create takes no search parameters in its URL").at(name).
+				fix("send the condition in the header If-None-Exist").spec("http://hl7.org/fhir/R4/http.html#ccreate")
+		}
+	}
+	return nil
+}
+
+// existing answers a conditional create whose condition has matches.
+// http://hl7.org/fhir/R4/http.html#ccreate
+func (x *exchange) existing(matches []fhir.Resource) (reply, error) {
+	if len(matches) != 1 {
+		return reply{}, many()
+	}
+	r := reply{status: http.StatusOK}.of(matches[0]).with("Location", x.base+"/"+matches[0].Key.String())
+	return x.withBody(r, matches[0], "a resource matches the condition: nothing was created"), nil
+}
+
+// update stores the body under the id of the URL, which need not be there yet. Without an
+// id in the URL its query says which resource is meant.
+// http://hl7.org/fhir/R4/http.html#update http://hl7.org/fhir/R4/http.html#cond-update
 func (s *server) update(x *exchange) (reply, error) {
 	condition, err := precondition(x)
 	if err != nil {
@@ -41,22 +75,41 @@ func (s *server) update(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if x.key.ID == "" {
+		return s.updateMatch(x, c, condition)
+	}
 	if c.id != x.key.ID {
 		return reply{}, otherID(x.key.Type)
 	}
-	return s.put(x, c, store.Change{Key: fhir.Key{Type: x.key.Type, ID: c.id}, JSON: c.json, If: condition})
+	return s.put(x, c, store.Change{Key: fhir.Key{Type: x.key.Type, ID: c.id}, JSON: c.json, Terms: c.terms, Parameters: c.by, If: condition})
+}
+
+func (s *server) updateMatch(x *exchange, c content, stated store.Condition) (reply, error) {
+	q, err := s.condition(x, x.key.Type, x.query)
+	if err != nil {
+		return reply{}, err
+	}
+	return again(func() (reply, error) {
+		found, err := s.matches(x.Context(), q, 2)
+		if err != nil {
+			return reply{}, err
+		}
+		change, err := s.upsert(x.Context(), &q, c.id, stated, found)
+		if err != nil {
+			return reply{}, err
+		}
+		change.JSON, change.Terms, change.Parameters = c.json, c.terms, c.by
+		r, err := s.put(x, c, change)
+		return r, ours(err, stated)
+	})
 }
 
 func (s *server) put(x *exchange, c content, change store.Change) (reply, error) {
 	written, err := s.write(x, change)
 	if err != nil {
-		if _, unfit := fhir.Stamp(change.JSON, change.Type, change.ID, "1", s.Now()); unfit != nil {
-			return reply{}, refuse(http.StatusBadRequest, fhir.CodeStructure, "the resource has no place for its version").at(change.Type + ".meta").
-				fix("send meta as an object, or leave it out").spec("http://hl7.org/fhir/R4/resource.html#Meta")
-		}
-		return reply{}, err
+		return reply{}, s.unfit(change, err)
 	}
-	r := reply{status: http.StatusOK}.of(written.Resource)
+	r := reply{status: http.StatusOK, wrote: true}.of(written.Resource)
 	done := "updated"
 	switch {
 	case written.Created:
@@ -65,7 +118,19 @@ func (s *server) put(x *exchange, c content, change store.Change) (reply, error)
 	case written.Unchanged:
 		done = "the content is what was there already: no new version"
 	}
-	return x.withBody(r, written.JSON, done, c.warnings...), nil
+	return x.withBody(r, written.Resource, done, c.warnings...), nil
+}
+
+// unfit says whether a write failed because of the resource.
+func (s *server) unfit(change store.Change, err error) error {
+	if change.Delete {
+		return err
+	}
+	if _, unfit := fhir.Stamp(change.JSON, change.Type, change.ID, "1", s.Now()); unfit == nil {
+		return err
+	}
+	return refuse(http.StatusBadRequest, fhir.CodeStructure, "the resource has no place for its version").at(change.Type + ".meta").
+		fix("send meta as an object, or leave it out").spec("http://hl7.org/fhir/R4/resource.html#Meta")
 }
 
 func (s *server) write(x *exchange, change store.Change) (store.Result, error) {
@@ -82,7 +147,7 @@ func (s *server) write(x *exchange, change store.Change) (store.Result, error) {
 // withBody gives a write the body that the client prefers. Warnings are told to one that
 // prefers an OperationOutcome.
 // http://hl7.org/fhir/R4/http.html#ops
-func (x *exchange) withBody(r reply, representation []byte, done string, warnings ...fhir.Issue) reply {
+func (x *exchange) withBody(r reply, written fhir.Resource, done string, warnings ...fhir.Issue) reply {
 	if x.prefer.answer != "" {
 		applied := x.prefer.answer
 		if applied == "operationoutcome" {
@@ -96,28 +161,89 @@ func (x *exchange) withBody(r reply, representation []byte, done string, warning
 		issues := []fhir.Issue{{Severity: fhir.Information, Code: fhir.CodeInformational, Message: done}}
 		r.body = fhir.OperationOutcome(append(issues, warnings...)...)
 	default:
-		r.body = representation
+		r.body = written.JSON
+		r = r.with("Content-Location", x.base+"/"+written.Key.String())
 	}
 	return r
 }
 
-// delete makes a version that says the resource is gone; its history stays.
+// delete makes a version that says the resource is gone; its history stays. Without an id
+// in the URL its query says which resources are meant.
 // http://hl7.org/fhir/R4/http.html#delete
 func (s *server) delete(x *exchange) (reply, error) {
-	condition, err := precondition(x)
+	stated, err := precondition(x)
 	if err != nil {
 		return reply{}, err
 	}
-	gone, err := s.write(x, store.Change{Key: fhir.Key{Type: x.key.Type, ID: x.key.ID}, Delete: true, If: condition})
+	if x.key.ID == "" {
+		return s.deleteMatches(x, stated)
+	}
+	gone, err := s.write(x, store.Change{Key: fhir.Key{Type: x.key.Type, ID: x.key.ID}, Delete: true, If: stated})
 	if err != nil {
 		return reply{}, err
 	}
-	r := reply{status: http.StatusNoContent, version: gone.Version}
+	return x.deleted(gone.Version, "deleted"), nil
+}
+
+func (x *exchange) deleted(version, done string) reply {
+	r := reply{status: http.StatusNoContent, version: version}
 	if x.prefer.answer == "operationoutcome" {
 		r.status = http.StatusOK
-		return x.withBody(r, nil, "deleted"), nil
+		return x.withBody(r, fhir.Resource{}, done)
 	}
-	return r, nil
+	return r
+}
+
+// deleteMatches deletes what matches the query, all of it or nothing.
+// http://hl7.org/fhir/R4/http.html#3.1.0.7.1
+func (s *server) deleteMatches(x *exchange, stated store.Condition) (reply, error) {
+	q, err := s.condition(x, x.key.Type, x.query)
+	if err != nil {
+		return reply{}, err
+	}
+	return again(func() (reply, error) {
+		found, err := s.matches(x.Context(), q, s.ConditionalDelete.limit()+1)
+		if err != nil {
+			return reply{}, err
+		}
+		changes, err := s.deletions(stated, found)
+		if err != nil {
+			return reply{}, err
+		}
+		if len(changes) == 0 {
+			return x.deleted("", "nothing matches the condition: nothing was deleted"), nil
+		}
+		results, err := s.store.Write(x.Context(), changes...)
+		if err != nil {
+			return reply{}, ours(err, stated)
+		}
+		version := ""
+		if len(results) == 1 {
+			version = results[0].Version
+		}
+		return x.deleted(version, "deleted: "+strconv.Itoa(len(results))), nil
+	})
+}
+
+// deletions are the changes of a conditional delete.
+func (s *server) deletions(stated store.Condition, found []fhir.Resource) ([]store.Change, error) {
+	switch limit := s.ConditionalDelete.limit(); {
+	case len(found) > limit && limit == 1:
+		return nil, many()
+	case len(found) > limit:
+		return nil, refuse(http.StatusPreconditionFailed, fhir.CodeTooCostly, "more than "+strconv.Itoa(limit)+" resources match the condition").
+			fix("add parameters, and delete them in parts")
+	case len(found) != 1 && stated != (store.Condition{}):
+		return nil, &store.ConflictError{If: stated}
+	}
+	changes := make([]store.Change, len(found))
+	for i, r := range found {
+		if err := holds(stated, r); err != nil {
+			return nil, err
+		}
+		changes[i] = store.Change{Key: fhir.Key{Type: r.Type, ID: r.ID}, Delete: true, If: store.Condition{Version: r.Version}}
+	}
+	return changes, nil
 }
 
 // precondition reads If-Match, and If-None-Match: * which asks for a resource that is

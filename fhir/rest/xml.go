@@ -32,8 +32,8 @@ func (r reply) xml(x *exchange) reply {
 		Severity: fhir.SevError, Code: fhir.CodeNotSupported, Message: "what was asked for cannot be written in XML",
 		Fix: "ask for application/fhir+json, or for less at once", Spec: "http://hl7.org/fhir/R4/xml.html",
 	}
-	if r.status == http.StatusCreated || x.Method == http.MethodPut {
-		issue.Severity, issue.Message = fhir.Warning, "the resource was stored, but cannot be written in XML"
+	if r.wrote {
+		issue.Severity, issue.Message = fhir.Warning, "the request was done, but its answer cannot be written in XML"
 	} else {
 		r = reply{status: http.StatusNotAcceptable}
 	}

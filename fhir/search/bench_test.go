@@ -28,7 +28,7 @@ func BenchmarkExtract(b *testing.B) {
 			b.ReportAllocs()
 			json := []byte(body)
 			for b.Loop() {
-				if _, err := Extract("Observation", json); err != nil {
+				if _, err := R4().Extract("Observation", json); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -37,7 +37,7 @@ func BenchmarkExtract(b *testing.B) {
 }
 
 func BenchmarkMatches(b *testing.B) {
-	found, err := Extract("Observation", []byte(heartRate))
+	found, err := R4().Extract("Observation", []byte(heartRate))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := Parse("Observation", pairs, Options{BaseURL: base, Now: now}); err != nil {
+		if _, _, err := R4().Parse("Observation", pairs, Options{BaseURL: base, Now: now}); err != nil {
 			b.Fatal(err)
 		}
 	}

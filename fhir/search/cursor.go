@@ -12,20 +12,30 @@ import (
 )
 
 const (
-	cursorVersion = 1
+	cursorVersion = 2
 	bindingLength = 8
-	maxCursor     = 256 // characters: the longest has 130
+	// The longest has 1 + 8 + 2 times + MaxSort keys + an id, in characters of six bits.
+	maxCursor = (1+bindingLength+2*timeLength+MaxSort*(1+maxKey)+64)*4/3 + 1
 )
 
 // Encode is c as an opaque text for URLs, bound to the conditions and the order of q: the
-// page size may change from page to page, nothing else.
+// page size, and how matches are shown, may change from page to page, nothing else. It has
+// at most 908 characters, 130 where q is sorted by date, _lastUpdated and _id alone.
 func (c Cursor) Encode(q Query) string {
 	b := append([]byte{cursorVersion}, q.binding()...)
-	if q.sortedBy("date") {
-		b = appendTime(b, c.Date)
-	}
-	if q.sortedBy("_lastUpdated") {
-		b = appendTime(b, c.LastUpdated)
+	keys := 0
+	for _, s := range q.Sort {
+		switch s.place() {
+		case inDate:
+			b = appendTime(b, c.Date)
+		case inLastUpdated:
+			b = appendTime(b, c.LastUpdated)
+		case inKeys:
+			key := c.key(keys)
+			key = key[:min(len(key), maxKey)]
+			b = append(append(b, byte(len(key))), key...)
+			keys++
+		}
 	}
 	return base64.RawURLEncoding.EncodeToString(append(b, c.ID...))
 }
@@ -51,11 +61,18 @@ func DecodeCursor(text string, q Query) (Cursor, error) {
 	b = b[1+bindingLength:]
 	var c Cursor
 	ok := true
-	if q.sortedBy("date") {
-		c.Date, b, ok = readTime(b)
-	}
-	if ok && q.sortedBy("_lastUpdated") {
-		c.LastUpdated, b, ok = readTime(b)
+	for _, s := range q.Sort {
+		switch {
+		case !ok:
+		case s.place() == inDate:
+			c.Date, b, ok = readTime(b)
+		case s.place() == inLastUpdated:
+			c.LastUpdated, b, ok = readTime(b)
+		case s.place() == inKeys:
+			var key string
+			key, b, ok = readKey(b)
+			c.Keys = append(c.Keys, key)
+		}
 	}
 	if c.ID = string(b); !ok || !fhir.ValidID(c.ID) {
 		return bad("the cursor is damaged")
@@ -68,15 +85,27 @@ func DecodeCursor(text string, q Query) (Cursor, error) {
 func (q Query) binding() []byte {
 	h := sha256.New()
 	h.Write([]byte(q.Type))
-	q.conditions(func(name, value string) {
+	add := func(name, value string) {
 		h.Write([]byte("\x00" + name + "\x00" + value))
-	})
+	}
+	q.conditions(add)
+	for i := range q.Where {
+		q.Where[i].alternatives(add)
+	}
 	return h.Sum(nil)[:bindingLength]
 }
 
-func (q Query) sortedBy(param string) bool {
-	return slices.ContainsFunc(q.Sort, func(s Sort) bool { return s.Param == param })
+// alternatives gives the clauses of Any, which no parameter has.
+func (c *Clause) alternatives(add func(name, value string)) {
+	for i := range c.Any {
+		if name, value, ok := c.Any[i].encode(); ok {
+			add(name, value)
+		}
+		c.Any[i].alternatives(add)
+	}
 }
+
+const timeLength = 12
 
 func appendTime(b []byte, t time.Time) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
@@ -84,14 +113,22 @@ func appendTime(b []byte, t time.Time) []byte {
 }
 
 func readTime(b []byte) (time.Time, []byte, bool) {
-	if len(b) < 12 {
+	if len(b) < timeLength {
 		return time.Time{}, b, false
 	}
 	seconds, nanos := int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:])
 	if seconds < earliest || seconds > latest || nanos >= 1e9 {
 		return time.Time{}, b, false
 	}
-	return time.Unix(seconds, int64(nanos)).UTC(), b[12:], true
+	return time.Unix(seconds, int64(nanos)).UTC(), b[timeLength:], true
+}
+
+func readKey(b []byte) (string, []byte, bool) {
+	if len(b) == 0 || b[0] > maxKey || int(b[0]) > len(b)-1 {
+		return "", b, false
+	}
+	end := 1 + int(b[0])
+	return string(b[1:end]), b[end:], true
 }
 
 // The times that a cursor can have, in Unix seconds: from the zero time.Time to the end of the year 10000.

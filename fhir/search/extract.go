@@ -2,613 +2,599 @@ package search
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/apd/v3"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Extract are the terms of a resource: for each parameter of its type the values that a
 // search compares with. It reads the JSON once. A value that does not make sense (a day
 // that does not exist, a number where a code belongs, a code longer than MaxValueLength)
-// gives no term, and so is found by :missing=true: no resource is refused for it. The
-// only error is text that is no JSON object. _id and _lastUpdated are not among the terms:
-// Matches takes them from the key. A type that is not in Types has no terms.
+// gives no term, and so is found by :missing=true: no resource is refused for it. Texts of
+// string parameters have no limit of their own. The only error is text that is no JSON
+// object; it is no proof of JSON that there is none. _id and _lastUpdated are not among the
+// terms: Matches takes them from the key. A type that is not in Types has no terms.
 //
 // An absolute reference is one to another server: Extract does not know where it runs. Who
 // takes a resource in writes references to this server as relative ones.
 //
 // Extract changes nothing in json, keeps nothing of it, and may be called from any number
 // of goroutines.
-func Extract(resourceType string, json []byte) (Terms, error) {
-	root, ok := trees[resourceType]
-	if !ok {
+func (p *Parameters) Extract(resourceType string, json []byte) (Terms, error) {
+	c := p.class(resourceType)
+	if c == nil {
 		return Terms{}, nil
 	}
-	x := extractor{
-		// Names that occur twice are refused before a resource is stored; to look for them again costs a third.
-		d: jsontext.NewDecoder(bytes.NewBuffer(json), jsontext.AllowDuplicateNames(true)),
-	}
-	x.text.Grow(min(len(json)/2, 1024))
-	if x.d.PeekKind() == '{' {
-		x.walk(root)
+	x := extractors.Get().(*Extractor)
+	x.begin(c, json)
+	x.zone = p.at()
+	if x.peek() == '{' {
+		x.walk(0)
+		if x.peek() != 0 {
+			x.fail(errSyntax)
+		}
 	} else {
-		x.skip()
-		x.fail(errors.New("not a JSON object"))
+		x.fail(errObject)
 	}
 	if x.err != nil {
-		return Terms{}, fmt.Errorf("search: terms of a %s at byte %d: %w", resourceType, x.d.InputOffset(), x.err)
+		err := fmt.Errorf("search: terms of a %s at byte %d: %w", resourceType, x.pos, x.err)
+		x.release()
+		return Terms{}, err
 	}
-	x.terms.distinct()
-	return x.terms, nil
+	return x.Terms(), nil
 }
 
-// node is an element on the way to values, or with leaves an element that has some.
-type node struct {
-	children map[string]*node
-	kind     kind
-	leaves   []leaf
+// Extractor is for who walks the JSON of a resource anyway: told of each element in the
+// order of the document, it has the terms that Extract finds at the end. It belongs to one
+// goroutine.
+//
+//	x := parameters.Extractor("Observation", json)
+//	x.Element(0, "code", 217)      // reads the CodeableConcept; false: nothing in it is wanted
+//	x.Element(0, "component", 480) // true: its elements are
+//	x.Element(1, "code", 489)
+//	terms := x.Terms()
+type Extractor struct {
+	tape
+	class   *class
+	program *program
+	zone    *time.Location
+	terms   Terms
+	// strings holds the texts of all terms in one piece of memory.
+	strings strings.Builder
+	frames  []frame
+	top     int // the innermost frame whose elements are wanted
+
+	seen     []uint64 // a bit for each row that has had terms
+	compared int      // how often terms were compared with earlier ones
+	crowded  bool     // there are too many terms to compare them one by one
+	open     []opened
+	shared   []Terms
+	waiting  []waiting
+	parts    []Terms // of tuples to come
+
+	odd    bool // a part of the value at hand cannot be used
+	end    int  // of the value at hand, once it is read
+	tokens []token
+	types  []token  // of an Identifier
+	labels []string // what :text compares with
 }
 
-// leaf is a parameter that takes values of an element.
-type leaf struct {
-	param string
-	only  string
+// frame is an object on the way to values.
+type frame struct {
+	nodes []*node // what it is
+	next  []*node // what its member of that name is
+	name  string
+	index int
 }
 
-// trees lead from the elements of a resource to parameters, by type.
-var trees = func() map[string]*node {
-	t := map[string]*node{}
-	for name, rows := range table {
-		root := &node{}
-		for _, r := range rows {
-			for _, s := range r.sources {
-				n := root
-				for element := range strings.SplitSeq(s.path, ".") {
-					if n.children == nil {
-						n.children = map[string]*node{}
-					}
-					if n.children[element] == nil {
-						n.children[element] = &node{}
-					}
-					n = n.children[element]
-				}
-				n.kind = s.kind
-				n.leaves = append(n.leaves, leaf{r.Name, s.only})
-			}
+// token is a value of a token parameter, as it is written and in lower case.
+type token struct{ system, code, lower string }
+
+// opened is a tuple that is not complete yet.
+type opened struct {
+	parts []piece
+	more  []Terms // those parts that are of several pieces
+	any   bool
+}
+
+// piece says where in the terms the values of a part are.
+type piece struct {
+	field    field
+	from, to int
+}
+
+// field is one of the slices of Terms.
+type field uint8
+
+const (
+	noField field = iota
+	tokensField
+	referencesField
+	datesField
+	quantitiesField
+	stringsField
+	urisField
+	several // of the part's own Terms
+)
+
+// waiting is a tuple whose shared parts are not complete before the end.
+type waiting struct{ tuple, base int }
+
+// Limits of what an Extractor brings back to the pool.
+const maxPooled = 1 << 12
+
+var extractors = sync.Pool{New: func() any { return &Extractor{} }}
+
+// Extractor begins to collect the terms of the resource whose JSON is json, which must be
+// valid and stay as it is until Terms. A type that is not in Types has no terms.
+func (p *Parameters) Extractor(resourceType string, json []byte) *Extractor {
+	x := extractors.Get().(*Extractor)
+	c := p.class(resourceType)
+	if c == nil {
+		c = &class{program: &program{root: &node{}}}
+	}
+	x.begin(c, json)
+	x.zone = p.at()
+	return x
+}
+
+func (x *Extractor) begin(c *class, json []byte) {
+	x.tape = tape{json: json, name: x.name[:0], buf: x.buf[:0]}
+	x.class, x.program = c, c.program
+	x.terms = Terms{}
+	x.strings = strings.Builder{}
+	x.strings.Grow(min(len(json)/2, 1024))
+	for len(x.frames) < c.program.depth+2 {
+		x.frames = append(x.frames, frame{})
+	}
+	x.top = 0
+	x.seen = append(x.seen[:0], make([]uint64, len(c.rows)*termNames/64+1)...)
+	x.compared, x.crowded = 0, false
+	for len(x.open) < len(c.program.bases) {
+		x.open = append(x.open, opened{})
+	}
+	x.shared = append(x.shared[:0], make([]Terms, c.program.shared)...)
+	x.waiting = x.waiting[:0]
+	x.odd, x.end = false, 0
+
+	root := &x.frames[0]
+	root.nodes, root.name = root.nodes[:0], ""
+	x.enter(root, c.program.root, 0, 0, true)
+}
+
+func (x *Extractor) release() {
+	x.json, x.terms, x.strings = nil, Terms{}, strings.Builder{}
+	if cap(x.buf)+cap(x.name) > maxPooled || cap(x.tokens)+cap(x.types)+cap(x.labels)+cap(x.waiting) > maxPooled {
+		return
+	}
+	clear(x.tokens[:cap(x.tokens)])
+	clear(x.types[:cap(x.types)])
+	clear(x.labels[:cap(x.labels)])
+	x.parts = nil
+	clear(x.shared)
+	extractors.Put(x)
+}
+
+// Element tells of an element at a depth, 0 for a member of the resource: its name in JSON
+// and where in it its value begins. An array is no element: each of its items is. It
+// reports whether elements inside of this one are wanted, at depth+1; telling of others is
+// no mistake. What is contained in a resource may be left out.
+func (x *Extractor) Element(depth int, name string, start int) (inside bool) {
+	if depth > x.top || depth < 0 || start < 0 || start >= len(x.json) {
+		return false
+	}
+	for x.top > depth {
+		x.close(&x.frames[x.top])
+		x.top--
+	}
+	f := &x.frames[depth]
+	if f.name == name {
+		f.index++
+	} else if !find(f, name) {
+		return false
+	} else {
+		f.name, f.index = name, 0
+	}
+	if len(f.next) == 0 {
+		return false
+	}
+	x.pos, x.err = start, nil
+	if inside = x.visit(depth, f.index); inside {
+		x.top = depth + 1
+	}
+	return inside
+}
+
+// Terms are the terms of what was told. The Extractor must not be used any more.
+func (x *Extractor) Terms() Terms {
+	for ; x.top >= 0; x.top-- {
+		x.close(&x.frames[x.top])
+	}
+	for _, a := range x.program.always {
+		if !x.has(a.row, plainTerm) && !bytes.Contains(x.json, a.companion) {
+			x.terms.Tokens = append(x.terms.Tokens, Token{a.row.Name, "", "false"})
 		}
-		t[name] = root
 	}
+	x.share()
+	if x.crowded {
+		x.terms.distinct()
+	}
+	x.terms.Tuples = distinctTuples(x.terms.Tuples)
+	t := x.terms
+	x.release()
 	return t
-}()
-
-// extractor walks a resource. After an error it reads nothing more.
-type extractor struct {
-	d     *jsontext.Decoder
-	terms Terms
-	err   error
-	// text holds the strings of all terms in one piece of memory.
-	text strings.Builder
-	// odd is set when a part of the value at hand cannot be used.
-	odd bool
 }
 
-func (x *extractor) fail(err error) {
-	if x.err == nil && err != nil {
-		x.err = err
-	}
-}
-
-// more reports whether another member of the object, or element of the array, follows. At
-// the end it takes the closing bracket.
-func (x *extractor) more() bool {
-	if x.err != nil {
-		return false
-	}
-	switch x.d.PeekKind() {
-	case '}', ']':
-		_, err := x.d.ReadToken()
-		x.fail(err)
-		return false
-	case jsontext.KindInvalid:
-		// It is for ReadToken to say what is wrong.
-		_, err := x.d.ReadToken()
-		if err == nil {
-			err = io.ErrUnexpectedEOF
-		}
-		x.fail(err)
-		return false
-	}
-	return true
-}
-
-// enter takes the opening bracket of an object. What is no object is skipped, and odd.
-func (x *extractor) enter() bool {
-	if x.err != nil {
-		return false
-	}
-	if x.d.PeekKind() != '{' {
-		x.odd = true
-		x.skip()
-		return false
-	}
-	_, err := x.d.ReadToken()
-	x.fail(err)
-	return x.err == nil
-}
-
-func (x *extractor) skip() {
-	if x.err == nil {
-		x.fail(x.d.SkipValue())
-	}
-}
-
-// name is the next member's. It is valid until the next read.
-func (x *extractor) name() []byte {
-	raw, err := x.d.ReadValue()
-	if err != nil {
-		x.fail(err)
-		return nil
-	}
-	return unquote(raw)
-}
-
-func unquote(raw jsontext.Value) []byte {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
-	}
-	text, err := jsontext.AppendUnquote(nil, raw)
-	if err != nil { // the decoder has read it as a string: it cannot fail
-		return nil
-	}
-	return text
-}
-
-// raw is the next value, which must be of that kind, else nil and odd. It is valid until
-// the next read.
-func (x *extractor) raw(k jsontext.Kind) []byte {
-	if x.err != nil {
-		return nil
-	}
-	if x.d.PeekKind() != k {
-		x.odd = true
-		x.skip()
-		return nil
-	}
-	raw, err := x.d.ReadValue()
-	if err != nil {
-		x.fail(err)
-		return nil
-	}
-	if k == '"' {
-		return unquote(raw)
-	}
-	return raw
-}
-
-// string is the next value as a term keeps it.
-func (x *extractor) string() string {
-	text := x.raw('"')
-	if len(text) > MaxValueLength {
-		x.odd = true
-		return ""
-	}
-	return x.keep(text)
-}
-
-func (x *extractor) keep(text []byte) string {
-	start := x.text.Len()
-	x.text.Write(text)
-	return x.text.String()[start:]
-}
-
-// each calls read for the value, or for the elements of the array, that comes next.
-func (x *extractor) each(read func(*node), n *node) {
-	if x.err != nil {
-		return
-	}
-	if x.d.PeekKind() != '[' {
-		read(n)
-		return
-	}
-	_, err := x.d.ReadToken()
-	x.fail(err)
-	for x.more() {
-		read(n)
-	}
-}
-
-func (x *extractor) walk(n *node) {
-	for ok := x.enter(); ok && x.more(); {
-		child, ok := n.children[string(x.name())]
+// walk goes over the members of the object at hand, whose frame is at depth.
+func (x *Extractor) walk(depth int) {
+	x.pos++
+	f := &x.frames[depth]
+	for x.more('}') {
+		name := x.member()
 		switch {
-		case !ok:
+		case x.err != nil:
+		case !find(f, name):
 			x.skip()
-		case child.leaves == nil:
-			x.each(x.walk, child)
+		case x.peek() != '[':
+			x.item(depth, 0)
 		default:
-			x.each(x.value, child)
-		}
-	}
-}
-
-func (x *extractor) value(n *node) {
-	x.odd = false
-	switch n.kind {
-	case concept:
-		x.concept(n)
-	case coding:
-		x.coding(n)
-	case identifier:
-		system, value := x.identifier()
-		x.token(n, system, value)
-	case code:
-		x.token(n, "", x.string())
-	case boolean:
-		x.boolean(n)
-	case reference:
-		x.reference(n)
-	case dateTime, instant:
-		low, high, ok := x.time(n.kind)
-		x.date(n, low, high, ok)
-	case period:
-		low, high, ok := x.period()
-		x.date(n, low, high, ok)
-	case timing:
-		x.timing(n)
-	case quantity:
-		x.quantity(n)
-	case sampledData:
-		x.samples(n)
-	}
-}
-
-func (x *extractor) token(n *node, system, code string) {
-	if x.odd || x.err != nil || system == "" && code == "" {
-		return
-	}
-	if x.terms.Tokens == nil {
-		x.terms.Tokens = make([]Token, 0, 16)
-	}
-	for _, l := range n.leaves {
-		x.terms.Tokens = append(x.terms.Tokens, Token{l.param, system, code})
-	}
-}
-
-func (x *extractor) concept(n *node) {
-	for ok := x.enter(); ok && x.more(); {
-		if string(x.name()) == "coding" {
-			x.each(x.coding, n)
-		} else {
-			x.skip()
-		}
-	}
-}
-
-func (x *extractor) coding(n *node) {
-	x.odd = false
-	var system, code string
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "system":
-			system = x.string()
-		case "code":
-			code = lower(x.string())
-		default:
-			x.skip()
-		}
-	}
-	x.token(n, system, code)
-}
-
-func (x *extractor) identifier() (system, value string) {
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "system":
-			system = x.string()
-		case "value":
-			value = x.string()
-		default:
-			x.skip()
-		}
-	}
-	return system, value
-}
-
-func (x *extractor) boolean(n *node) {
-	switch x.d.PeekKind() {
-	case 't':
-		x.token(n, "", "true")
-	case 'f':
-		x.token(n, "", "false")
-	}
-	x.skip()
-}
-
-func (x *extractor) reference(n *node) {
-	var text, of string
-	r := Reference{}
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "reference":
-			text = x.string()
-		case "type":
-			of = x.string()
-		case "identifier":
-			r.IdentifierSystem, r.IdentifierValue = x.identifier()
-		default:
-			x.skip()
-		}
-	}
-	if x.odd || x.err != nil {
-		return
-	}
-	target := target(text)
-	switch {
-	case target.id == "":
-		r.URL = text
-	case target.base == "":
-		r.Type, r.ID = target.of, target.id
-	default:
-		r.URL = target.base + target.of + "/" + target.id
-	}
-	if target.id != "" {
-		of = target.of
-	}
-	if r == (Reference{}) {
-		return
-	}
-	if x.terms.References == nil {
-		x.terms.References = make([]Reference, 0, 4)
-	}
-	for _, l := range n.leaves {
-		if l.only == "" || l.only == of {
-			r.Param = l.param
-			x.terms.References = append(x.terms.References, r)
-		}
-	}
-}
-
-func (x *extractor) time(k kind) (low, high time.Time, ok bool) {
-	text := x.raw('"')
-	if x.odd || x.err != nil {
-		return time.Time{}, time.Time{}, false
-	}
-	low, high, ok = interval(text)
-	if k == instant {
-		high = low.Add(time.Nanosecond)
-	}
-	return low, high, ok
-}
-
-func (x *extractor) date(n *node, low, high time.Time, ok bool) {
-	if !ok || x.odd || x.err != nil {
-		return
-	}
-	for _, l := range n.leaves {
-		x.terms.Dates = append(x.terms.Dates, Date{l.param, low, high})
-	}
-}
-
-// period is from the beginning of its start to the end of its end, open where one is missing.
-func (x *extractor) period() (low, high time.Time, ok bool) {
-	valid := true
-	for in := x.enter(); in && x.more(); {
-		switch string(x.name()) {
-		case "start":
-			low, _, ok = x.time(dateTime)
-			valid = valid && ok
-		case "end":
-			_, high, ok = x.time(dateTime)
-			valid = valid && ok
-		default:
-			x.skip()
-		}
-	}
-	if low.IsZero() && high.IsZero() || !low.IsZero() && !high.IsZero() && !low.Before(high) {
-		return time.Time{}, time.Time{}, false
-	}
-	return low, high, valid
-}
-
-// timing is its outer limits, whatever happens in between.
-// http://hl7.org/fhir/R4/search.html#date
-func (x *extractor) timing(n *node) {
-	var all outer
-	event := func(*node) {
-		low, high, ok := x.time(dateTime)
-		all.add(low, high, ok)
-	}
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "event":
-			x.each(event, nil)
-		case "repeat":
-			for ok := x.enter(); ok && x.more(); {
-				if string(x.name()) == "boundsPeriod" {
-					low, high, ok := x.period()
-					all.add(low, high, ok)
-				} else {
-					x.skip()
-				}
+			x.pos++
+			for i := 0; x.more(']'); i++ {
+				x.item(depth, i)
 			}
-		default:
-			x.skip()
 		}
 	}
-	x.date(n, all.low, all.high, all.found)
 }
 
-// outer is the span of all intervals that were added.
-type outer struct {
-	low, high time.Time
-	found     bool
-}
-
-func (o *outer) add(low, high time.Time, ok bool) {
+// item takes one value of the member that was found.
+func (x *Extractor) item(depth, index int) {
+	inside := x.visit(depth, index)
 	switch {
-	case !ok:
-	case !o.found:
-		o.low, o.high, o.found = low, high, true
+	case inside:
+		x.walk(depth + 1)
+	case x.end > x.pos:
+		x.pos = x.end
 	default:
-		if low.Before(o.low) {
-			o.low = low
-		}
-		if high.IsZero() || !o.high.IsZero() && high.After(o.high) {
-			o.high = high
-		}
+		x.skip()
 	}
+	x.close(&x.frames[depth+1])
 }
 
-// measure is a Quantity as far as it is searched.
-type measure struct {
-	value              *apd.Decimal
-	comparator         string
-	system, code, unit string
-}
-
-func (x *extractor) measure() (m measure) {
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "value":
-			m.value = x.decimal()
-		case "comparator":
-			m.comparator = x.string()
-		case "system":
-			m.system = x.string()
-		case "code":
-			m.code = x.string()
-		case "unit":
-			m.unit = x.string()
-		default:
-			x.skip()
+// find notes what the member of that name is, and reports whether it is anything.
+func find[T string | []byte](f *frame, name T) bool {
+	f.next, f.name = f.next[:0], ""
+	for _, n := range f.nodes {
+		if c := lookup(n, name); c != nil {
+			f.next = append(f.next, c)
 		}
 	}
-	return m
+	return len(f.next) > 0
 }
 
-func (x *extractor) decimal() *apd.Decimal {
-	raw := x.raw('0')
-	if raw == nil {
-		return nil
+// visit reads the value at hand as what was found at depth. It reports whether there is
+// more of it inside; then its frame is at depth+1. The position stays; end is that of the
+// value if it was read.
+func (x *Extractor) visit(depth, index int) (inside bool) {
+	object := x.peek() == '{'
+	start := x.pos
+	x.end = 0
+	to := &x.frames[depth+1]
+	to.nodes, to.name = to.nodes[:0], ""
+	for _, n := range x.frames[depth].next {
+		inside = x.enter(to, n, start, index, object) || inside
 	}
-	if n, ok := small(raw); ok {
-		return n.decimal()
-	}
-	n := decimal(string(raw))
-	if n == nil {
-		x.odd = true
-	}
-	return n
+	x.pos = start
+	return inside && object
 }
 
-func (x *extractor) quantity(n *node) {
-	m := x.measure()
-	if m.value == nil {
-		return
+// enter reads the value at start as what n is, and all that it is if it meets conditions.
+func (x *Extractor) enter(to *frame, n *node, start, index int, object bool) (inside bool) {
+	if n.leaves != nil {
+		x.pos = start
+		x.read(n)
+		x.end = x.pos
 	}
-	q := Quantity{System: m.system, Code: m.code, Unit: m.unit}
-	switch m.comparator {
-	case "":
-		q.Low, q.High = m.value, m.value
-	case "<":
-		q.High, q.HighOpen = m.value, true
-	case "<=":
-		q.High = m.value
-	case ">":
-		q.Low, q.LowOpen = m.value, true
-	case ">=":
-		q.Low = m.value
-	default:
-		return
+	if object && (n.names != nil || n.bases != nil) {
+		to.nodes = append(to.nodes, n)
+		inside = true
 	}
-	x.quantities(n, q)
+	for i := range n.guarded {
+		if g := &n.guarded[i]; x.meets(g.when, start, index) {
+			inside = x.enter(to, g.node, start, index, object) || inside
+		}
+	}
+	return inside
 }
 
-func (x *extractor) quantities(n *node, q Quantity) {
-	if x.odd || x.err != nil {
-		return
+// meets reports whether the value at start meets a condition.
+func (x *Extractor) meets(when step, start, index int) bool {
+	if when.index > 0 {
+		return index == when.index-1
 	}
-	if x.terms.Quantities == nil {
-		x.terms.Quantities = make([]Quantity, 0, 4)
+	ahead := tape{json: x.json, pos: start}
+	if when.extends == "" {
+		return ahead.equals(when.field, when.literal)
 	}
-	for _, l := range n.leaves {
-		q.Param = l.param
-		x.terms.Quantities = append(x.terms.Quantities, q)
+	if ahead.peek() != '{' {
+		return false
 	}
-}
-
-// samples are searched by the bounds of their values. Where some were beyond what can be
-// measured the limit is a bound, too, as it is where there are no data.
-// http://hl7.org/fhir/R4/search.html#quantity
-func (x *extractor) samples(n *node) {
-	var (
-		origin              measure
-		factor, least, most *apd.Decimal
-		data                extremes
-	)
-	for ok := x.enter(); ok && x.more(); {
-		switch string(x.name()) {
-		case "origin":
-			origin = x.measure()
-		case "factor":
-			factor = x.decimal()
-		case "lowerLimit":
-			least = x.decimal()
-		case "upperLimit":
-			most = x.decimal()
-		case "data":
-			var ok bool
-			if data, ok = bounds(x.raw('"')); !ok {
-				x.odd = true
+	for ahead.pos++; ahead.more('}'); {
+		if string(ahead.member()) != "extension" || ahead.peek() != '[' {
+			ahead.skip()
+			continue
+		}
+		for ahead.pos++; ahead.more(']'); {
+			item := tape{json: x.json, pos: ahead.pos}
+			if item.equals("url", when.extends) {
+				return true
 			}
-		default:
-			x.skip()
+			ahead.skip()
 		}
 	}
-	if x.odd || x.err != nil || origin.value == nil {
-		return
-	}
-	q := Quantity{System: origin.system, Code: origin.code, Unit: origin.unit}
-	switch {
-	case data.any:
-		q.Low, q.High = scaled(data.least, factor, origin.value), scaled(data.greatest, factor, origin.value)
-		if q.Low.Cmp(q.High) > 0 { // the factor is negative
-			q.Low, q.High = q.High, q.Low
-		}
-		if data.below && least != nil && least.Cmp(q.Low) < 0 {
-			q.Low = least
-		}
-		if data.above && most != nil && most.Cmp(q.High) > 0 {
-			q.High = most
-		}
-	case least == nil && most == nil, least != nil && most != nil && least.Cmp(most) > 0:
-		return
-	default:
-		q.Low, q.High = least, most
-	}
-	x.quantities(n, q)
+	return false
 }
 
-// scaled is the value that a sample stands for.
-func scaled(sample number, factor, origin *apd.Decimal) *apd.Decimal {
-	value := sample.decimal()
-	if factor != nil {
-		value = multiply(value, factor)
+// equals reports whether an object has a member of that name that is a string, or true or
+// false, written like literal.
+func (s *tape) equals(name, literal string) bool {
+	if s.peek() != '{' {
+		return false
 	}
-	return add(value, origin)
+	for s.pos++; s.more('}'); {
+		if string(s.member()) != name {
+			s.skip()
+			continue
+		}
+		if s.peek() == '"' {
+			return string(s.plain()) == literal && s.err == nil
+		}
+		start := s.pos
+		s.skip()
+		return string(s.json[start:s.pos]) == literal && s.err == nil
+	}
+	return false
 }
 
-// distinct takes equal values out of the terms.
+// close ends an object: the tuples that it is.
+func (x *Extractor) close(f *frame) {
+	for _, n := range f.nodes {
+		for _, b := range n.bases {
+			x.tuple(b)
+		}
+	}
+	f.nodes, f.name = f.nodes[:0], ""
+}
+
+// tuple ends a tuple. It counts if each of its components has a value.
+func (x *Extractor) tuple(number int) {
+	o, b := &x.open[number], &x.program.bases[number]
+	if !o.any {
+		return
+	}
+	late, complete := false, true
+	for i := range o.parts {
+		late = late || b.shared[i] >= 0
+		complete = complete && (b.shared[i] >= 0 || o.parts[i].field != noField)
+	}
+	if late && complete {
+		x.waiting = append(x.waiting, waiting{len(x.terms.Tuples), number})
+	}
+	if complete {
+		n := len(o.parts)
+		if cap(x.parts)-len(x.parts) < n {
+			x.parts = make([]Terms, 0, max(n, min(4+2*len(x.terms.Tuples), 64)))
+		}
+		start := len(x.parts)
+		x.parts = x.parts[:start+n]
+		for i := range o.parts {
+			if to := &x.parts[start+i]; o.parts[i].field == several {
+				*to = o.more[i]
+			} else {
+				x.put(to, o.parts[i])
+			}
+		}
+		if x.terms.Tuples == nil {
+			x.terms.Tuples = make([]Tuple, 0, 2)
+		}
+		x.terms.Tuples = append(x.terms.Tuples, Tuple{b.param, x.parts[start : start+n : start+n]})
+	}
+	for i := range o.parts {
+		if o.parts[i].field == several {
+			o.more[i] = Terms{}
+		}
+		o.parts[i] = piece{}
+	}
+	o.any = false
+}
+
+// put lets t have the values of a piece.
+func (x *Extractor) put(t *Terms, p piece) {
+	switch p.field {
+	case tokensField:
+		t.Tokens = x.terms.Tokens[p.from:p.to:p.to]
+	case referencesField:
+		t.References = x.terms.References[p.from:p.to:p.to]
+	case datesField:
+		t.Dates = x.terms.Dates[p.from:p.to:p.to]
+	case quantitiesField:
+		t.Quantities = x.terms.Quantities[p.from:p.to:p.to]
+	case stringsField:
+		t.Strings = x.terms.Strings[p.from:p.to:p.to]
+	case urisField:
+		t.URIs = x.terms.URIs[p.from:p.to:p.to]
+	}
+}
+
+// share completes the tuples that have parts in common, and takes those out that are not complete.
+func (x *Extractor) share() {
+	for _, w := range x.waiting {
+		t := &x.terms.Tuples[w.tuple]
+		for i, s := range x.program.bases[w.base].shared {
+			if s < 0 {
+				continue
+			}
+			if t.Parts[i] = x.shared[s]; t.Parts[i].empty() {
+				t.Param = ""
+			}
+		}
+	}
+	if len(x.waiting) > 0 {
+		x.terms.Tuples = slices.DeleteFunc(x.terms.Tuples, func(t Tuple) bool { return t.Param == "" })
+	}
+}
+
+func (t *Terms) empty() bool {
+	return len(t.Tokens)+len(t.References)+len(t.Dates)+len(t.Quantities)+len(t.Strings)+len(t.URIs) == 0
+}
+
+func (x *Extractor) has(r *row, which int) bool {
+	bit := r.number*termNames + which
+	return x.seen[bit/64]>>(bit%64)&1 != 0
+}
+
+// opened is the tuple of a composite that is being made.
+func (x *Extractor) opened(number int) *opened {
+	o := &x.open[number]
+	if n := x.program.bases[number].parts; !o.any {
+		if o.any = true; cap(o.parts) < n {
+			o.parts, o.more = make([]piece, n), nil
+		}
+		o.parts = o.parts[:n]
+	}
+	return o
+}
+
+// own is where a part has values that are not one piece of the terms.
+func (x *Extractor) own(p part) *Terms {
+	if p.base < 0 {
+		return &x.shared[p.at]
+	}
+	o := x.opened(p.base)
+	if len(o.more) < len(o.parts) {
+		o.more = make([]Terms, len(o.parts))
+	}
+	if is := &o.parts[p.at]; is.field != several {
+		x.put(&o.more[p.at], *is)
+		is.field = several
+	}
+	return &o.more[p.at]
+}
+
+// kept is a slice of Terms, and how its values compare.
+type kept[T any, K comparable] struct {
+	field field
+	of    func(*Terms) *[]T
+	equal func(a, b *T) bool
+	key   func(*T) K
+}
+
+var (
+	keptTokens     = kept[Token, Token]{tokensField, func(t *Terms) *[]Token { return &t.Tokens }, equal[Token], itself[Token]}
+	keptReferences = kept[Reference, Reference]{referencesField, func(t *Terms) *[]Reference { return &t.References }, equal[Reference], itself[Reference]}
+	keptDates      = kept[Date, Date]{datesField, func(t *Terms) *[]Date { return &t.Dates }, equal[Date], itself[Date]}
+	keptQuantities = kept[Quantity, [8]string]{quantitiesField, func(t *Terms) *[]Quantity { return &t.Quantities }, (*Quantity).equal, (*Quantity).key}
+	keptStrings    = kept[String, String]{stringsField, func(t *Terms) *[]String { return &t.Strings }, equal[String], itself[String]}
+	keptURIs       = kept[URI, URI]{urisField, func(t *Terms) *[]URI { return &t.URIs }, equal[URI], itself[URI]}
+)
+
+// take makes terms of what a leaf has added behind start: it is given to tuples, and kept
+// for the parameter unless it is there already.
+func take[T any, K comparable](x *Extractor, l *leaf, which int, all []T, start int, k *kept[T, K]) []T {
+	if len(all)-start > 1 {
+		all = all[:start+len(unique(all[start:], k.equal, k.key))]
+	}
+	added := all[start:len(all):len(all)]
+	if len(added) == 0 {
+		return all
+	}
+	again := x.has(l.row, which)
+	if len(l.parts) > 0 && which == plainTerm {
+		x.give(l, len(added), start, !l.silent && !again, k.field, func(t *Terms) {
+			to := k.of(t)
+			*to = append(*to, added...)
+		})
+	}
+	if l.silent {
+		return all[:start]
+	}
+	bit := l.number*termNames + which
+	x.seen[bit/64] |= 1 << (bit % 64)
+	if !again {
+		return all
+	}
+	if x.compared > 1<<12 {
+		x.crowded = true
+		return all
+	}
+	x.compared += start * len(added)
+	kept := all[:start]
+next:
+	for i := range added {
+		for j := range start {
+			if k.equal(&all[j], &added[i]) {
+				continue next
+			}
+		}
+		kept = append(kept, added[i])
+	}
+	return kept
+}
+
+// give lets the parts of tuples have n values that are at start: as a piece if they stay
+// there, else as a copy.
+func (x *Extractor) give(l *leaf, n, start int, stay bool, f field, copied func(*Terms)) {
+	for _, p := range l.parts {
+		if stay && p.base >= 0 {
+			if o := x.opened(p.base); o.parts[p.at].field == noField {
+				o.parts[p.at] = piece{f, start, start + n}
+				continue
+			}
+		}
+		copied(x.own(p))
+	}
+}
+
+// distinct takes equal values out of the terms. Tuples may have the same memory: it is left alone.
 func (t *Terms) distinct() {
-	t.Tokens = unique(t.Tokens, equal, itself)
-	t.References = unique(t.References, equal, itself)
-	t.Dates = unique(t.Dates, equal, itself)
-	t.Quantities = unique(t.Quantities, (*Quantity).equal, (*Quantity).key)
+	t.Tokens = unique(slices.Clone(t.Tokens), equal, itself)
+	t.References = unique(slices.Clone(t.References), equal, itself)
+	t.Dates = unique(slices.Clone(t.Dates), equal, itself)
+	t.Quantities = unique(slices.Clone(t.Quantities), (*Quantity).equal, (*Quantity).key)
+	t.Strings = unique(slices.Clone(t.Strings), equal, itself)
+	t.URIs = unique(slices.Clone(t.URIs), equal, itself)
+}
+
+// distinctTuples takes equal tuples out.
+func distinctTuples(all []Tuple) []Tuple {
+	if len(all) < 2 {
+		return all
+	}
+	return unique(all, (*Tuple).equal, func(t *Tuple) string { return fmt.Sprint(t.Param, t.key()) })
+}
+
+func (t *Tuple) equal(u *Tuple) bool {
+	return t.Param == u.Param && slices.EqualFunc(t.Parts, u.Parts, func(a, b Terms) bool {
+		return slices.Equal(a.Tokens, b.Tokens) && slices.Equal(a.References, b.References) && slices.Equal(a.Dates, b.Dates) &&
+			slices.Equal(a.Strings, b.Strings) && slices.Equal(a.URIs, b.URIs) &&
+			slices.EqualFunc(a.Quantities, b.Quantities, func(q, r Quantity) bool { return q.equal(&r) })
+	})
+}
+
+// key is all that is in a tuple.
+func (t *Tuple) key() []any {
+	var all []any
+	for _, p := range t.Parts {
+		quantities := make([][8]string, len(p.Quantities))
+		for i := range p.Quantities {
+			quantities[i] = p.Quantities[i].key()
+		}
+		all = append(all, fmt.Sprintf("%q %q %v %q %q %q", p.Tokens, p.References, p.Dates, quantities, p.Strings, p.URIs))
+	}
+	return all
 }
 
 func equal[T comparable](a, b *T) bool { return *a == *b }
@@ -616,8 +602,11 @@ func itself[T any](a *T) T             { return *a }
 
 // equal takes 72.5 and 72.50 for one.
 func (q *Quantity) equal(r *Quantity) bool {
-	return q.Param == r.Param && q.key() == r.key()
+	return q.Param == r.Param && q.System == r.System && q.Code == r.Code && q.Unit == r.Unit && q.LowOpen == r.LowOpen && q.HighOpen == r.HighOpen &&
+		same(q.Low, r.Low) && same(q.High, r.High)
 }
+
+func same(a, b *apd.Decimal) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 }
 
 // key is a Quantity as text, the same for the same number.
 func (q *Quantity) key() [8]string {
@@ -668,4 +657,25 @@ next:
 		kept = append(kept, all[i])
 	}
 	return kept
+}
+
+// outer is the span of all intervals that were added.
+type outer struct {
+	low, high time.Time
+	found     bool
+}
+
+func (o *outer) add(low, high time.Time, ok bool) {
+	switch {
+	case !ok:
+	case !o.found:
+		o.low, o.high, o.found = low, high, true
+	default:
+		if low.Before(o.low) {
+			o.low = low
+		}
+		if high.IsZero() || !o.high.IsZero() && high.After(o.high) {
+			o.high = high
+		}
+	}
 }

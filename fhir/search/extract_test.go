@@ -37,6 +37,21 @@ func only(t Terms, param string) (o Terms) {
 			o.Quantities = append(o.Quantities, v)
 		}
 	}
+	for _, v := range t.Strings {
+		if v.Param == param {
+			o.Strings = append(o.Strings, v)
+		}
+	}
+	for _, v := range t.URIs {
+		if v.Param == param {
+			o.URIs = append(o.URIs, v)
+		}
+	}
+	for _, v := range t.Tuples {
+		if v.Param == param {
+			o.Tuples = append(o.Tuples, v)
+		}
+	}
 	return o
 }
 
@@ -135,6 +150,73 @@ func TestExtractFindsTheTermsOfEachParameter(t *testing.T) {
 		{"one limit leaves the other side open", "Observation", `"valueSampledData":{"origin":{"value":0},"upperLimit":9,"data":"E"}`, "value-quantity",
 			Terms{Quantities: []Quantity{{Param: "value-quantity", High: exactly("9")}}}},
 		{"no data and no limits", "Observation", `"valueSampledData":{"origin":{"value":0},"data":"E"}`, "value-quantity", Terms{}},
+		{"a Range", "Condition", `"onsetRange":{"low":{"value":1,"code":"a"},"high":{"value":2,"code":"a"}}`, "onset-age", Terms{Quantities: []Quantity{{Param: "onset-age", Code: "a", Low: exactly("1"), High: exactly("2")}}}},
+		{"a Range with one end", "Condition", `"onsetRange":{"high":{"value":2,"code":"a"}}`, "onset-age", Terms{Quantities: []Quantity{{Param: "onset-age", Code: "a", High: exactly("2")}}}},
+		{"a Range of two units makes no sense", "Condition", `"onsetRange":{"low":{"value":1,"code":"mo"},"high":{"value":2,"code":"a"}}`, "onset-age", Terms{}},
+		{"an Age", "Condition", `"onsetAge":{"value":3,"unit":"years"}`, "onset-age", Terms{Quantities: []Quantity{{Param: "onset-age", Unit: "years", Low: exactly("3"), High: exactly("3")}}}},
+		{"money has the currency as its code", "Invoice", `"totalNet":{"value":48,"currency":"EUR"}`, "totalnet",
+			Terms{Quantities: []Quantity{{Param: "totalnet", System: "urn:iso:std:iso:4217", Code: "EUR", Low: exactly("48"), High: exactly("48")}}}},
+		{"a decimal", "RiskAssessment", `"prediction":[{"probabilityDecimal":0.25}]`, "probability", Terms{Quantities: []Quantity{{Param: "probability", Low: exactly("0.25"), High: exactly("0.25")}}}},
+		{"a number has no unit, even of a Range", "RiskAssessment", `"prediction":[{"probabilityRange":{"low":{"value":1,"code":"%"},"high":{"value":2,"code":"%"}}}]`, "probability",
+			Terms{Quantities: []Quantity{{Param: "probability", Low: exactly("1"), High: exactly("2")}}}},
+
+		{"each part of a name is a string", "Patient", `"name":[{"use":"official","family":"Chalmers","given":["Peter","James"],"prefix":["Dr"],"period":{"start":"2000"}},{"text":"Jim"}]`, "name",
+			Terms{Strings: []String{{"name", "Chalmers"}, {"name", "Peter"}, {"name", "James"}, {"name", "Dr"}, {"name", "Jim"}}}},
+		{"a part of a name for itself", "Patient", `"name":[{"family":"Chalmers","given":["Peter","James","Peter"]}]`, "given", Terms{Strings: []String{{"given", "Peter"}, {"given", "James"}}}},
+		{"each part of an address is a string", "Patient", `"address":[{"use":"home","line":["1 A St","Flat 2"],"city":"B","postalCode":"3999"}]`, "address",
+			Terms{Strings: []String{{"address", "1 A St"}, {"address", "Flat 2"}, {"address", "B"}, {"address", "3999"}}}},
+		{"the use of an address is a code", "Patient", `"address":[{"use":"home"}]`, "address-use", Terms{Tokens: []Token{{"address-use", "", "home"}}}},
+		{"a contact of any system", "Patient", `"telecom":[{"system":"phone","value":"03 55"},{"system":"email","value":"A@b.example"}]`, "telecom", Terms{Tokens: []Token{{"telecom", "", "03 55"}, {"telecom", "", "a@b.example"}}}},
+		{"a contact of one system", "Patient", `"telecom":[{"system":"phone","value":"03 55"},{"value":"A@b.example","system":"email"}]`, "email", Terms{Tokens: []Token{{"email", "", "a@b.example"}}}},
+		{"a string", "Observation", `"valueString":"Ça va"`, "value-string", Terms{Strings: []String{{"value-string", "Ça va"}}}},
+		{"a text of a concept as a string", "Observation", `"valueCodeableConcept":{"coding":[{"code":"a","display":"b"}],"text":"c"}`, "value-string", Terms{Strings: []String{{"value-string", "c"}}}},
+		{"a long text is whole", "Observation", `"valueString":"` + strings.Repeat("x", 2*MaxValueLength) + `"`, "value-string", Terms{Strings: []String{{"value-string", strings.Repeat("x", 2*MaxValueLength)}}}},
+
+		{"texts for :text", "Observation", `"code":{"coding":[{"code":"a","display":"Alpha"},{"display":"Beta"}],"text":"Gamma"}`, "code:text", Terms{Strings: []String{{"code:text", "Alpha"}, {"code:text", "Beta"}, {"code:text", "Gamma"}}}},
+		{"the text of the type of an identifier", "Patient", `"identifier":[{"type":{"text":"MRN","coding":[{"code":"MR","display":"x"}]},"value":"1"}]`, "identifier:text", Terms{Strings: []String{{"identifier:text", "MRN"}}}},
+		{"an identifier of a type", "Patient", `"identifier":[{"value":"aB","type":{"coding":[{"system":"v2","code":"MR"},{"code":"x"}]}},{"type":{"coding":[{"code":"MR"}]}}]`, "identifier:of-type",
+			Terms{Tokens: []Token{{"identifier:of-type", "v2", "MR|aB"}, {"identifier:of-type", "", "x|aB"}}}},
+
+		{"a tag", "Basic", `"meta":{"tag":[{"system":"s","code":"C"}]}`, "_tag", Terms{Tokens: []Token{{"_tag", "s", "c"}}}},
+		{"a profile, with its version", "Basic", `"meta":{"profile":["http://a.example/p|1"]}`, "_profile", Terms{URIs: []URI{{"_profile", "http://a.example/p|1"}}}},
+		{"the source", "Basic", `"meta":{"source":"urn:x"}`, "_source", Terms{URIs: []URI{{"_source", "urn:x"}}}},
+		{"a uri", "ValueSet", `"url":"http://a.example/ValueSet/v"`, "url", Terms{URIs: []URI{{"url", "http://a.example/ValueSet/v"}}}},
+		{"a canonical as a reference", "CarePlan", `"instantiatesCanonical":["http://a.example/Questionnaire/q|2","Questionnaire/r","#c"]`, "instantiates-canonical",
+			Terms{References: []Reference{{Param: "instantiates-canonical", URL: "http://a.example/Questionnaire/q", Version: "2"}, {Param: "instantiates-canonical", Type: "Questionnaire", ID: "r"}, {Param: "instantiates-canonical", URL: "#c"}}}},
+		{"only what is related in one way", "Measure", `"relatedArtifact":[{"type":"depends-on","resource":"http://a.example/Library/l"},{"resource":"http://a.example/Library/m","type":"successor"}]`, "successor",
+			Terms{References: []Reference{{Param: "successor", URL: "http://a.example/Library/m"}}}},
+		{"an extension", "Patient", `"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName","valueString":"Everywoman"},{"url":"http://x.example","valueString":"no"}]`, "mothersMaidenName",
+			Terms{Strings: []String{{"mothersMaidenName", "Everywoman"}}}},
+		{"an answer where an extension says what it is about", "QuestionnaireResponse",
+			`"item":[{"extension":[{"url":"u"},{"url":"http://hl7.org/fhir/StructureDefinition/questionnaireresponse-isSubject","valueBoolean":true}],"answer":[{"valueReference":{"reference":"Patient/1"}}]},{"answer":[{"valueReference":{"reference":"Patient/2"}}]}]`,
+			"item-subject", Terms{References: []Reference{{Param: "item-subject", Type: "Patient", ID: "1"}}}},
+		{"who is not said to have died is alive", "Patient", `"active":true`, "deceased", Terms{Tokens: []Token{{"deceased", "", "false"}}}},
+		{"who is said not to have died is alive", "Patient", `"deceasedBoolean":false`, "deceased", Terms{Tokens: []Token{{"deceased", "", "false"}}}},
+		{"who has died", "Patient", `"deceasedBoolean":true`, "deceased", Terms{Tokens: []Token{{"deceased", "", "true"}}}},
+		{"who has died on a day", "Patient", `"deceasedDateTime":"2020-01-02"`, "deceased", Terms{Tokens: []Token{{"deceased", "", "true"}}}},
+		{"who is not known to be alive", "Patient", `"_deceasedBoolean":{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}`, "deceased", Terms{}},
+		{"a concept or a boolean", "Group", `"characteristic":[{"valueBoolean":true},{"valueCodeableConcept":{"coding":[{"code":"A"}]}}]`, "value", Terms{Tokens: []Token{{"value", "", "true"}, {"value", "", "a"}}}},
+		{"ours: where on the body", "Observation", `"bodySite":{"coding":[{"system":"s","code":"arm"}]}`, "body-site", Terms{Tokens: []Token{{"body-site", "s", "arm"}}}},
+		{"ours: the interpretation", "Observation", `"interpretation":[{"coding":[{"code":"HH"}]}]`, "interpretation", Terms{Tokens: []Token{{"interpretation", "", "hh"}}}},
+		{"ours: the serial number", "Device", `"serialNumber":"SN-1"`, "serial-number", Terms{Strings: []String{{"serial-number", "SN-1"}}}},
+		{"ours: the lot", "Device", `"lotNumber":"L1"`, "lot-number", Terms{Strings: []String{{"lot-number", "L1"}}}},
+		{"ours: the device it is part of", "Device", `"parent":{"reference":"Device/p"}`, "parent", Terms{References: []Reference{{Param: "parent", Type: "Device", ID: "p"}}}},
+		{"ours: how a metric does", "DeviceMetric", `"operationalStatus":"on"`, "operational-status", Terms{Tokens: []Token{{"operational-status", "", "on"}}}},
+
+		{"a tuple for each component that has both", "Observation", `"component":[{"code":{"coding":[{"code":"a"},{"code":"b"}]},"valueQuantity":{"value":1}},{"code":{"coding":[{"code":"a"}]}},{"valueQuantity":{"value":3},"code":{"coding":[{"code":"a"}]}}]`,
+			"component-code-value-quantity", Terms{Tuples: []Tuple{
+				{"component-code-value-quantity", []Terms{{Tokens: []Token{{"component-code", "", "a"}, {"component-code", "", "b"}}}, {Quantities: []Quantity{{Param: "component-value-quantity", Low: exactly("1"), High: exactly("1")}}}}},
+				{"component-code-value-quantity", []Terms{{Tokens: []Token{{"component-code", "", "a"}}}, {Quantities: []Quantity{{Param: "component-value-quantity", Low: exactly("3"), High: exactly("3")}}}}},
+			}}},
+		{"a tuple of the resource itself, and of its components", "Observation", `"component":[{"code":{"coding":[{"code":"a"}]},"valueQuantity":{"value":1}}],"code":{"coding":[{"code":"a"}]},"valueQuantity":{"value":1}`,
+			"combo-code-value-quantity", Terms{Tuples: []Tuple{{"combo-code-value-quantity", []Terms{{Tokens: []Token{{"combo-code", "", "a"}}}, {Quantities: []Quantity{{Param: "combo-value-quantity", Low: exactly("1"), High: exactly("1")}}}}}}}},
+		{"no tuple of two places", "Observation", `"code":{"coding":[{"code":"a"}]},"component":[{"valueQuantity":{"value":1}}]`, "combo-code-value-quantity", Terms{}},
+		{"a tuple with a part of the resource", "MolecularSequence", `"variant":[{"start":1,"end":2},{"start":3}],"referenceSeq":{"chromosome":{"coding":[{"code":"X"}]}}`, "chromosome-variant-coordinate",
+			Terms{Tuples: []Tuple{{"chromosome-variant-coordinate", []Terms{{Tokens: []Token{{"chromosome", "", "x"}}}, {Quantities: []Quantity{{Param: "variant-start", Low: exactly("1"), High: exactly("1")}}}, {Quantities: []Quantity{{Param: "variant-end", Low: exactly("2"), High: exactly("2")}}}}}}}},
+		{"no tuple without that part", "MolecularSequence", `"variant":[{"start":1,"end":2}]`, "chromosome-variant-coordinate", Terms{}},
+		{"the parts of a relationship", "DocumentReference", `"relatesTo":[{"code":"replaces","target":{"reference":"DocumentReference/d"}}]`, "relationship",
+			Terms{Tuples: []Tuple{{"relationship", []Terms{{Tokens: []Token{{"relation", "", "replaces"}}}, {References: []Reference{{Param: "relatesto", Type: "DocumentReference", ID: "d"}}}}}}}},
+
 		{"samples of which one is no number", "Observation", `"valueSampledData":{"origin":{"value":0},"data":"1 x"}`, "value-quantity", Terms{}},
 	} {
 		_, all := terms(t, `{"resourceType":"`+c.resource+`",`+c.body+`}`)
@@ -149,7 +231,7 @@ func TestAnOddValueGivesNoTermAndSpoilsNoOther(t *testing.T) {
 		`{"value":{},"system":[]}`, `{"reference":5}`, `{"start":{}}`, `{"event":{}}`, `{"data":5,"origin":5}`, `"` + strings.Repeat("x", MaxValueLength+1) + `"`} {
 		for _, name := range []string{"code", "category", "identifier", "subject", "device", "effectiveDateTime", "effectivePeriod", "effectiveInstant",
 			"effectiveTiming", "valueQuantity", "valueSampledData", "valueCodeableConcept", "component"} {
-			found, err := Extract("Observation", []byte(`{"resourceType":"Observation","`+name+`":`+odd+`,"status":"final"}`))
+			found, err := R4().Extract("Observation", []byte(`{"resourceType":"Observation","`+name+`":`+odd+`,"status":"final"}`))
 			if err != nil {
 				t.Errorf("%s %s: %v", name, odd, err)
 			}
@@ -174,12 +256,12 @@ func TestExtractRefusesWhatIsNoJSON(t *testing.T) {
 		"nothing": ``, "a word": `x`, "an array": `[]`, "a string": `"x"`, "half an object": `{"code":{"coding":[{"code":"a"`, "half a name": `{"co`,
 		"a wrong bracket": `{"category":[}`, "another wrong bracket": `{"code":{]}`, "no value": `{"code":}`, "a bad escape": `{"code":{"coding":[{"code":"\q"}]}}`,
 	} {
-		found, err := Extract("Observation", []byte(body))
+		found, err := R4().Extract("Observation", []byte(body))
 		if err == nil || !gocmp.Equal(found, Terms{}) {
 			t.Errorf("%s: Extract = %+v, %v, want an error", name, found, err)
 		}
 	}
-	if found, err := Extract("Encounter", []byte(`{"status":"finished"}`)); err != nil || !gocmp.Equal(found, Terms{}) {
+	if found, err := R4().Extract("Quantity", []byte(`{"value":1}`)); err != nil || !gocmp.Equal(found, Terms{}) {
 		t.Errorf("a type that is not searched gives %+v, %v", found, err)
 	}
 }
@@ -187,7 +269,7 @@ func TestExtractRefusesWhatIsNoJSON(t *testing.T) {
 func TestExtractLeavesItsInputAloneAndKeepsNothingOfIt(t *testing.T) {
 	body := []byte(`{"resourceType":"Patient","gender":"male","identifier":[{"system":"s","value":"v"}]}`)
 	sent := string(body)
-	found, err := Extract("Patient", body)
+	found, err := R4().Extract("Patient", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +279,7 @@ func TestExtractLeavesItsInputAloneAndKeepsNothingOfIt(t *testing.T) {
 	for i := range body {
 		body[i] = 'x'
 	}
-	if want := []Token{{"gender", "", "male"}, {"identifier", "s", "v"}}; !gocmp.Equal(found.Tokens, want) {
+	if want := []Token{{"gender", "", "male"}, {"identifier", "s", "v"}, {"deceased", "", "false"}}; !gocmp.Equal(found.Tokens, want) {
 		t.Errorf("the terms became %v", found.Tokens)
 	}
 }
@@ -225,8 +307,8 @@ func FuzzExtract(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, name := range Types() {
-			found, err := Extract(name, body)
+		for _, name := range R4().Types() {
+			found, err := R4().Extract(name, body)
 			if err != nil {
 				continue
 			}

@@ -2,33 +2,36 @@ package search
 
 import "time"
 
-// interval is the time that a FHIR date, dateTime or instant stands for, as [low, high)
+// interval is intervalIn UTC.
+func interval(text []byte) (low, high time.Time, ok bool) { return intervalIn(time.UTC, text) }
+
+// intervalIn is the time that a FHIR date, dateTime or instant stands for, as [low, high)
 // in UTC: 2024-05 is the whole month, 10:30 the whole minute, a time with fractions of a
-// second one nanosecond (further digits are dropped). A time without an offset is taken
-// as UTC, and minutes are required with hours, seconds are not.
+// second one nanosecond (further digits are dropped). What has no
+// offset is in the zone, and minutes are required with hours, seconds are not.
 //
 // The years 0000 and 0001 are refused: they are how programs write that there is no
 // date, and the zero time.Time stands for an open end.
 //
 // http://hl7.org/fhir/R4/search.html#date, http://hl7.org/fhir/R4/datatypes.html#dateTime
-func interval(text []byte) (low, high time.Time, ok bool) {
+func intervalIn(zone *time.Location, text []byte) (low, high time.Time, ok bool) {
 	s := scanner{rest: text}
 	year := s.digits(4, 2, 9999)
 	if s.end() {
-		return date(year, 1, 1), date(year+1, 1, 1), true
+		return date(zone, year, 1, 1), date(zone, year+1, 1, 1), true
 	}
 	s.literal('-')
 	month := time.Month(s.digits(2, 1, 12))
 	if s.end() {
-		return date(year, month, 1), date(year, month+1, 1), true
+		return date(zone, year, month, 1), date(zone, year, month+1, 1), true
 	}
 	s.literal('-')
 	day := s.digits(2, 1, 31)
-	if !s.bad && date(year, month, day).Day() != day {
+	if !s.bad && date(time.UTC, year, month, day).Day() != day {
 		return time.Time{}, time.Time{}, false
 	}
 	if s.end() {
-		return date(year, month, day), date(year, month, day+1), true
+		return date(zone, year, month, day), date(zone, year, month, day+1), true
 	}
 	s.literal('T')
 	hour := s.digits(2, 0, 23)
@@ -44,12 +47,16 @@ func interval(text []byte) (low, high time.Time, ok bool) {
 	if !s.end() {
 		return time.Time{}, time.Time{}, false
 	}
-	low = time.Date(year, month, day, hour, minute, second-offset, nanos, time.UTC)
+	if offset == none {
+		low = time.Date(year, month, day, hour, minute, second, nanos, zone).UTC()
+	} else {
+		low = time.Date(year, month, day, hour, minute, second-offset, nanos, time.UTC)
+	}
 	return low, low.Add(width), true
 }
 
-func date(year int, month time.Month, day int) time.Time {
-	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
+func date(zone *time.Location, year int, month time.Month, day int) time.Time {
+	return time.Date(year, month, day, 0, 0, 0, 0, zone).UTC()
 }
 
 // scanner reads a text of fixed form. After the first thing that does not fit it is bad
@@ -113,9 +120,15 @@ func (s *scanner) fraction() int {
 	return nanos
 }
 
+// none is what offset takes for nothing.
+const none = 1 << 30
+
 // offset takes Z, ±hh:mm or nothing, as seconds east of UTC.
 func (s *scanner) offset() int {
-	if s.bad || len(s.rest) == 0 || s.skip('Z') {
+	if s.bad || len(s.rest) == 0 {
+		return none
+	}
+	if s.skip('Z') {
 		return 0
 	}
 	sign := 1

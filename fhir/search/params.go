@@ -1,192 +1,307 @@
 package search
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
-// source is a place in a resource where values of a parameter are found.
-type source struct {
-	path string // elements from the resource on, joined by dots; arrays are not marked
-	kind kind
-	only string // a reference counts only if it points at this type
+// Parameters is an immutable set of search parameters: those of R4, ours, and custom ones.
+// It is safe for concurrent use. What a resource type needs is compiled when the type is
+// first asked for.
+type Parameters struct {
+	types   []string // sorted
+	classes map[string]*class
+	zone    *time.Location // of what says none; nil is UTC
 }
 
-// kind is how the values of a source are read.
-type kind int
+// class are the parameters of one resource type.
+type class struct {
+	name   string
+	custom []Custom
+	once   sync.Once
 
-const (
-	concept     kind = iota // CodeableConcept
-	coding                  // Coding
-	identifier              // Identifier
-	code                    // code, with an implicit system
-	boolean                 // boolean
-	reference               // Reference
-	dateTime                // date and dateTime
-	instant                 // instant
-	period                  // Period
-	timing                  // Timing
-	quantity                // Quantity
-	sampledData             // SampledData
-)
+	rows   []*row // sorted by name
+	byName map[string]*row
+	// refused are those of R4 that are not supported, by name, and why.
+	refused map[string]string
+	program *program
+	err     error // of the compilation: one of the custom parameters is wrong
+}
 
-// row is a parameter of a type and where its values come from.
+// row is a parameter of a type, with what only this package needs to know of it.
 type row struct {
 	Param
-	sources []source
+	number int  // in the rows of its type
+	kinds  uint // a bit for each kind of element that has its values
 	// system is the implicit system of a code: a search may name it, the resource does not.
 	// http://hl7.org/fhir/R4/search.html#token
 	system string
+	// text and ofType are the names under which the values of the modifiers are.
+	text, ofType string
 }
 
-// table has the rows of all types, _id and _lastUpdated apart: those are not read from
-// the JSON but from the key and the time that the store gave. A new parameter, or a new
-// type, is a new row.
-var table = map[string][]row{
-	"Observation": {
-		tokens("category", "Observation-category", "Observation.category", source{path: "category", kind: concept}),
-		tokens("code", "clinical-code", "Observation.code", source{path: "code", kind: concept}),
-		tokens("combo-code", "Observation-combo-code", "Observation.code | Observation.component.code",
-			source{path: "code", kind: concept}, source{path: "component.code", kind: concept}),
-		quantities("combo-value-quantity", "Observation-combo-value-quantity",
-			"(Observation.value as Quantity) | (Observation.value as SampledData) | (Observation.component.value as Quantity) | (Observation.component.value as SampledData)",
-			source{path: "valueQuantity", kind: quantity}, source{path: "valueSampledData", kind: sampledData},
-			source{path: "component.valueQuantity", kind: quantity}, source{path: "component.valueSampledData", kind: sampledData}),
-		tokens("component-code", "Observation-component-code", "Observation.component.code", source{path: "component.code", kind: concept}),
-		quantities("component-value-quantity", "Observation-component-value-quantity",
-			"(Observation.component.value as Quantity) | (Observation.component.value as SampledData)",
-			source{path: "component.valueQuantity", kind: quantity}, source{path: "component.valueSampledData", kind: sampledData}),
-		sortable(dates("date", "clinical-date", "Observation.effective",
-			source{path: "effectiveDateTime", kind: dateTime}, source{path: "effectivePeriod", kind: period},
-			source{path: "effectiveInstant", kind: instant}, source{path: "effectiveTiming", kind: timing})),
-		references("device", "Observation-device", "Observation.device", []string{"Device", "DeviceMetric"}, source{path: "device"}),
-		identifiers("identifier", "clinical-identifier", "Observation.identifier", source{path: "identifier"}),
-		references("patient", "clinical-patient", "Observation.subject.where(resolve() is Patient)", []string{"Patient"},
-			source{path: "subject", only: "Patient"}),
-		codes("status", "Observation-status", "Observation.status", "http://hl7.org/fhir/observation-status", source{path: "status"}),
-		references("subject", "Observation-subject", "Observation.subject", []string{"Device", "Group", "Location", "Patient"}, source{path: "subject"}),
-		tokens("value-concept", "Observation-value-concept", "(Observation.value as CodeableConcept)", source{path: "valueCodeableConcept", kind: concept}),
-		quantities("value-quantity", "Observation-value-quantity", "(Observation.value as Quantity) | (Observation.value as SampledData)",
-			source{path: "valueQuantity", kind: quantity}, source{path: "valueSampledData", kind: sampledData}),
-	},
-	"Device": {
-		identifiers("identifier", "Device-identifier", "Device.identifier", source{path: "identifier"}),
-		references("patient", "Device-patient", "Device.patient", []string{"Patient"}, source{path: "patient"}),
-		codes("status", "Device-status", "Device.status", "http://hl7.org/fhir/device-status", source{path: "status"}),
-		tokens("type", "Device-type", "Device.type", source{path: "type", kind: concept}),
-	},
-	"Patient": {
-		booleans("active", "Patient-active", "Patient.active", source{path: "active"}),
-		dates("birthdate", "individual-birthdate", "Patient.birthDate", source{path: "birthDate", kind: dateTime}),
-		codes("gender", "individual-gender", "Patient.gender", "http://hl7.org/fhir/administrative-gender", source{path: "gender"}),
-		identifiers("identifier", "Patient-identifier", "Patient.identifier", source{path: "identifier"}),
-	},
+// has reports whether values of the parameter are found in elements of that kind.
+func (r *row) has(k kind) bool { return r.kinds>>k&1 != 0 }
+
+// only reports whether all values of the parameter are found in elements of that kind.
+func (r *row) only(k kind) bool { return r.kinds == 1<<k }
+
+// Custom is a search parameter that a server adds to those of R4.
+type Custom struct {
+	Name       string // code of the SearchParameter, as in a query
+	Type       ParamType
+	Definition string   // its canonical URL, "" if it has none
+	Bases      []string // the resource types it is for; Resource is all of them
+	// Expression is FHIRPath, as far as parameters of R4 use it: paths, unions, as, ofType,
+	// where with one comparison to a literal, where(resolve() is T), extension, an index.
+	Expression string
+	Targets    []string // of a reference: the types it may point at; nil is any
+	// Components of a composite: the name of another parameter of the type, and an
+	// expression that starts at what Expression finds.
+	Components []CustomComponent
 }
 
-// everywhere are the parameters of all types.
-var everywhere = []row{
-	{Param: Param{Name: "_id", Type: TokenParam, Definition: definitions + "Resource-id", Expression: "Resource.id", CaseSensitive: true, Sortable: true}},
-	{Param: Param{Name: "_lastUpdated", Type: DateParam, Definition: definitions + "Resource-lastUpdated", Expression: "Resource.meta.lastUpdated", Sortable: true}},
-}
+// CustomComponent is a part of a composite Custom.
+type CustomComponent struct{ Name, Expression string }
 
-const definitions = "http://hl7.org/fhir/SearchParameter/"
+// MaxCustom is how many custom parameters one set may have.
+const MaxCustom = 500
 
-// tokens are codes of any system, compared without case: when in doubt, a server
-// should. http://hl7.org/fhir/R4/search.html#token
-func tokens(name, definition, expression string, from ...source) row {
-	return row{Param: Param{Name: name, Type: TokenParam, Definition: definitions + definition, Expression: expression}, sources: from}
-}
+// R4 are the search parameters of all resource types of FHIR R4, errata corrected, and
+// ours. It is one set, however often it is asked for.
+func R4() *Parameters { return r4() }
 
-// identifiers compare with case, unless the system is known to allow otherwise.
-// http://hl7.org/fhir/R4/datatypes.html#Identifier
-func identifiers(name, definition, expression string, from source) row {
-	from.kind = identifier
-	r := tokens(name, definition, expression, from)
-	r.CaseSensitive = true
-	return r
-}
-
-// codes are of a code system of FHIR itself, all of which are case sensitive.
-func codes(name, definition, expression, system string, from source) row {
-	from.kind = code
-	r := tokens(name, definition, expression, from)
-	r.CaseSensitive, r.system = true, system
-	return r
-}
-
-func booleans(name, definition, expression string, from source) row {
-	from.kind = boolean
-	r := tokens(name, definition, expression, from)
-	r.CaseSensitive = true
-	return r
-}
-
-func references(name, definition, expression string, targets []string, from source) row {
-	from.kind = reference
-	return row{Param: Param{Name: name, Type: ReferenceParam, Definition: definitions + definition, Expression: expression, Targets: targets}, sources: []source{from}}
-}
-
-func dates(name, definition, expression string, from ...source) row {
-	return row{Param: Param{Name: name, Type: DateParam, Definition: definitions + definition, Expression: expression}, sources: from}
-}
-
-func quantities(name, definition, expression string, from ...source) row {
-	return row{Param: Param{Name: name, Type: QuantityParam, Definition: definitions + definition, Expression: expression}, sources: from}
-}
-
-func sortable(r row) row {
-	r.Sortable = true
-	return r
-}
-
-// Types are the resource types that can be searched, sorted.
-func Types() []string {
-	var names []string
-	for name := range table {
-		names = append(names, name)
+var r4 = sync.OnceValue(func() *Parameters {
+	p := &Parameters{types: definitions.ResourceTypes(), classes: map[string]*class{}}
+	for _, name := range p.types {
+		p.classes[name] = &class{name: name}
 	}
-	slices.Sort(names)
-	return names
+	return p
+})
+
+// With is p and custom parameters. The error is an *fhir.Error with all that is wrong, and
+// the path of each issue is the name of the parameter: a name that is taken, a base that is
+// no resource type, an expression that cannot be read or finds nothing that has values of
+// the type.
+func (p *Parameters) With(custom ...Custom) (*Parameters, error) {
+	var issues []fhir.Issue
+	refuse := func(e *fhir.Error) { issues = append(issues, e.Issues...) }
+	q := &Parameters{types: p.types, classes: maps.Clone(p.classes), zone: p.zone}
+	changed := map[string]*class{}
+	total := len(custom)
+	for _, c := range p.classes {
+		total = max(total, len(custom)+len(c.custom))
+	}
+	if total > MaxCustom {
+		return nil, fhir.Errorf(fhir.CodeTooCostly, "", "there are more than %d custom search parameters", MaxCustom)
+	}
+	for _, c := range custom {
+		c.Bases, c.Targets, c.Components = slices.Clone(c.Bases), slices.Clone(c.Targets), slices.Clone(c.Components)
+		if e := c.check(); e != nil {
+			refuse(e)
+			continue
+		}
+		bases := c.Bases
+		if slices.Contains(bases, "Resource") {
+			bases = p.types
+		}
+		for _, base := range bases {
+			before, ok := p.classes[base]
+			if !ok {
+				refuse(fhir.Errorf(fhir.CodeInvalid, c.Name, "a base is no resource type of R4").WithFix("name resource types, or Resource for all"))
+				break
+			}
+			if changed[base] == nil {
+				changed[base] = &class{name: base, custom: slices.Clip(before.custom)}
+			}
+			before.compile()
+			if taken(before, &c) || slices.ContainsFunc(changed[base].custom, func(d Custom) bool { return d.Name == c.Name }) {
+				refuse(fhir.Errorf(fhir.CodeDuplicate, c.Name, "%s has a search parameter of this name or URL already", base).WithFix("choose another name"))
+				break
+			}
+			changed[base].custom = append(changed[base].custom, c)
+		}
+	}
+	if len(issues) > 0 {
+		return nil, &fhir.Error{Issues: issues}
+	}
+	for _, base := range slices.Sorted(maps.Keys(changed)) {
+		c := changed[base]
+		if c.compile(); c.err != nil {
+			return nil, c.err
+		}
+		q.classes[base] = c
+	}
+	return q, nil
 }
 
-// Params are the search parameters of a resource type, sorted by name: none for a type
-// that is not in Types.
-func Params(resourceType string) []Param {
-	rows, ok := table[resourceType]
-	if !ok {
+func taken(c *class, custom *Custom) bool {
+	if c.byName[custom.Name] != nil || c.refused[custom.Name] != "" {
+		return true
+	}
+	return custom.Definition != "" && slices.ContainsFunc(c.rows, func(r *row) bool { return r.Definition == custom.Definition })
+}
+
+// results are parameters that are about the result of a search.
+var results = []string{"_sort", "_count", "_include", "_revinclude", "_summary", "_total", "_elements", "_contained", "_containedType", "_has", "_type", "_list", "_format", "_pretty", CursorParam}
+
+func (c *Custom) check() *fhir.Error {
+	for i, b := range []byte(c.Name) {
+		if !letter(b) && (i == 0 || !digit(b) && b != '-') {
+			return fhir.Errorf(fhir.CodeInvalid, "", "the name of a custom search parameter has other characters than letters, digits, - and _")
+		}
+	}
+	switch {
+	case c.Name == "" || len(c.Name) > 64:
+		return fhir.Errorf(fhir.CodeInvalid, "", "a custom search parameter has no name, or one of more than 64 characters")
+	case slices.Contains(results, c.Name):
+		return fhir.Errorf(fhir.CodeDuplicate, c.Name, "FHIR uses the name for something else").WithFix("choose another name")
+	case len(c.Bases) == 0 || len(c.Bases) > 200:
+		return fhir.Errorf(fhir.CodeInvalid, c.Name, "a search parameter is for one resource type at least").WithFix("name its bases")
+	case (c.Type == CompositeParam) != (len(c.Components) > 0) || len(c.Components) > 8:
+		return fhir.Errorf(fhir.CodeInvalid, c.Name, "a composite has one to 8 components, and no other type has any")
+	case len(c.Targets) > 0 && c.Type != ReferenceParam:
+		return fhir.Errorf(fhir.CodeInvalid, c.Name, "only a reference has targets")
+	}
+	for _, t := range c.Targets {
+		if !definitions.IsResource(t) {
+			return fhir.Errorf(fhir.CodeInvalid, c.Name, "a target is no resource type of R4")
+		}
+	}
+	switch c.Type {
+	case TokenParam, ReferenceParam, DateParam, QuantityParam, NumberParam, StringParam, URIParam, CompositeParam:
 		return nil
 	}
-	var params []Param
-	for _, r := range slices.Concat(everywhere, rows) {
-		params = append(params, clone(r.Param))
+	return fhir.Errorf(fhir.CodeNotSupported, c.Name, "search parameters of this type are not supported").
+		WithFix("use token, reference, date, quantity, number, string, uri or composite")
+}
+
+// Types are the resource types that can be searched, sorted. The slice is shared.
+func (p *Parameters) Types() []string { return p.types[:len(p.types):len(p.types)] }
+
+// Of are the search parameters of a resource type, sorted by name: none for a type that
+// is not in Types.
+func (p *Parameters) Of(resourceType string) []Param {
+	c := p.class(resourceType)
+	if c == nil {
+		return nil
 	}
-	slices.SortFunc(params, func(a, b Param) int { return strings.Compare(a.Name, b.Name) })
+	params := make([]Param, len(c.rows))
+	for i, r := range c.rows {
+		params[i] = clone(r.Param)
+	}
 	return params
 }
 
 // Lookup is the search parameter of that name.
-func Lookup(resourceType, name string) (Param, bool) {
-	r, ok := lookup(resourceType, name)
-	return clone(r.Param), ok
+func (p *Parameters) Lookup(resourceType, name string) (Param, bool) {
+	r, ok := p.lookup(resourceType, name)
+	if !ok {
+		return Param{}, false
+	}
+	return clone(r.Param), true
 }
 
-func lookup(resourceType, name string) (row, bool) {
-	rows, ok := table[resourceType]
-	if !ok {
-		return row{}, false
+// Refused is why a parameter that R4 has for the type is none here, "" for any other name.
+// To ignore it would find more than was asked for.
+func (p *Parameters) Refused(resourceType, name string) string {
+	c := p.class(resourceType)
+	if c == nil {
+		return ""
 	}
-	for _, rows := range [][]row{everywhere, rows} {
-		for _, r := range rows {
-			if r.Name == name {
-				return r, true
-			}
+	return c.refused[name]
+}
+
+// extraction is raised when Extract finds other values by the same expressions.
+const extraction = 2
+
+// Fingerprint tells sets apart that find different terms in a resource: a store that has
+// indexed with another one indexes anew. It compiles nothing.
+func (p *Parameters) Fingerprint() []byte {
+	h := sha256.New()
+	fmt.Fprintln(h, extraction, p.at())
+	for _, name := range p.types {
+		for _, s := range p.classes[name].specs() {
+			fmt.Fprintf(h, "%s %+v\n", name, s)
 		}
 	}
-	return row{}, false
+	return h.Sum(nil)
+}
+
+// lookup is Lookup for this package: the row is shared and must not be modified.
+func (p *Parameters) lookup(resourceType, name string) (*row, bool) {
+	c := p.class(resourceType)
+	if c == nil {
+		return nil, false
+	}
+	r, ok := c.byName[name]
+	return r, ok
+}
+
+// class is the compiled one of a type, nil if it is not in Types.
+func (p *Parameters) class(resourceType string) *class {
+	c := p.classes[resourceType]
+	if c != nil {
+		c.compile()
+	}
+	return c
 }
 
 // clone keeps callers from writing into the table.
 func clone(p Param) Param {
 	p.Targets = slices.Clone(p.Targets)
+	p.Components = slices.Clone(p.Components)
+	for i := range p.Components {
+		p.Components[i] = clone(p.Components[i])
+	}
 	return p
+}
+
+// spec is a search parameter of a type as it was defined.
+type spec struct {
+	Param
+	parts  []CustomComponent // by URL or name
+	custom bool
+}
+
+// specs are all parameters of the type that are supported, sorted by name.
+func (c *class) specs() []spec {
+	var all []spec
+	for _, d := range definitions.SearchParameters(c.name) {
+		if unsupported[d.URL] != "" {
+			continue
+		}
+		s := spec{Param: Param{Name: d.Name, Type: ParamType(d.Type), Definition: d.URL, Expression: d.Expression}}
+		if e, ok := errata[d.URL]; ok {
+			s.Expression = e.expression
+		}
+		s.Targets = d.Targets
+		for _, part := range d.Components {
+			url := cmp.Or(swapped[part.URL+" "+part.Expression], part.URL)
+			s.parts = append(s.parts, CustomComponent{url, part.Expression})
+		}
+		all = append(all, s)
+	}
+	for _, list := range [][]Custom{ours, c.custom} {
+		for i := range list {
+			if d := &list[i]; slices.Contains(d.Bases, c.name) || slices.Contains(d.Bases, "Resource") {
+				s := spec{Param: Param{Name: d.Name, Type: d.Type, Definition: d.Definition, Expression: d.Expression, Targets: d.Targets}, parts: d.Components, custom: true}
+				if len(list) == len(ours) && d == &ours[i] {
+					s.Definition = ourURL(d)
+				}
+				all = append(all, s)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b spec) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }

@@ -79,26 +79,31 @@ func tooManyPairs() *fhir.Error {
 // Parse reads a search for resources of a type in Types. The rules:
 //
 //   - An unknown parameter is ignored with a warning among the issues, or an error if
-//     opt.Handling is Strict. Chains, _has and _query are refused always: without them a
-//     query would find more than was asked for.
-//   - A modifier that the parameter does not have is an error, always.
+//     opt.Handling is Strict. What is Refused, as _text, is an error always, and so are _list
+//     and _type, which the server has to take out: without them a query would find more
+//     than was asked for.
+//   - A modifier that the parameter does not have is an error, always. So is a chain or _has
+//     that leads nowhere. A chain through a reference of several types follows those that
+//     have the next parameter and take the value.
 //   - A parameter, or an alternative, without a value is ignored.
 //   - Text that is not a value of the parameter's type is an error. A code, an id or a
 //     type that nothing has is not.
+//   - Without _sort the newest come first where the type has a date, as an Observation; the
+//     order of others is that of their ids.
 //   - _format and _pretty are REST's, and ignored. _count is cut to MaxCount. _count=0 and
 //     _summary=count ask for the total alone.
 //
 // The error is an *fhir.Error with all that is wrong, to be answered with status 400. It
 // names parameters and never repeats a value. http://hl7.org/fhir/R4/search.html
-func Parse(resourceType string, params []Pair, opt Options) (Query, []fhir.Issue, error) {
-	if _, ok := table[resourceType]; !ok {
+func (ps *Parameters) Parse(resourceType string, params []Pair, opt Options) (Query, []fhir.Issue, error) {
+	if _, ok := ps.lookup(resourceType, "_id"); !ok {
 		return Query{}, nil, fhir.Errorf(fhir.CodeNotSupported, "", "resources of this type cannot be searched").
-			WithFix("search for one of " + strings.Join(Types(), ", "))
+			WithFix("search for one of " + strings.Join(ps.Types(), ", "))
 	}
 	if len(params) > maxPairs {
 		return Query{}, nil, tooManyPairs()
 	}
-	p := parser{opt: opt, q: Query{Type: resourceType, Count: DefaultCount, Total: TotalNone}}
+	p := parser{of: ps, opt: opt, q: Query{Type: resourceType, Count: DefaultCount, Total: TotalNone}}
 	cursor := ""
 	for _, pair := range params {
 		if pair.Name == CursorParam {
@@ -122,10 +127,13 @@ func Parse(resourceType string, params []Pair, opt Options) (Query, []fhir.Issue
 }
 
 type parser struct {
+	of               *Parameters
 	opt              Options
 	q                Query
 	given            []string // result parameters that were seen
 	totalOnly        bool     // _summary=count
+	clauses          int      // with those at the ends of chains
+	sets             map[setKey]*CodeSet
 	warnings, errors []fhir.Issue
 }
 
@@ -133,85 +141,127 @@ func (p *parser) refuse(e *fhir.Error) { p.errors = append(p.errors, e.Issues...
 
 // finish completes what the parameters left open.
 func (p *parser) finish() {
-	if len(p.q.Where) > MaxClauses {
-		p.refuse(fhir.Errorf(fhir.CodeTooCostly, "", "the query has more than %d conditions", MaxClauses).
-			WithFix("join alternatives of one parameter with commas"))
-	}
 	if p.totalOnly {
 		p.q.Count = 0
 	}
 	if p.q.Count == 0 {
 		p.q.Total = TotalAccurate
 	}
+	if len(p.q.Sort) == 0 {
+		p.q.Sort, p.q.DefaultOrder = defaultOrder(p.q.Type), true
+	}
 	// The last key is the id: without it the order of equals, and so the pages, would be left to chance.
-	if n := len(p.q.Sort); n == 0 || p.q.Sort[n-1].Param != "_id" {
-		p.q.Sort = append(p.q.Sort, Sort{Param: "_id"})
+	if n := len(p.q.Sort); p.q.Sort[n-1].Param != "_id" {
+		p.q.Sort = append(p.q.Sort, byID)
 	}
 }
+
+// byID is the order that every order ends with.
+var byID = Sort{Param: "_id", Type: TokenParam}
 
 func (p *parser) param(name, value string) {
 	switch name {
 	case "_format", "_pretty":
 		return
-	case "_sort", "_count", "_total", "_summary":
+	case "_sort", "_count", "_total", "_summary", "_elements":
 		p.result(name, value)
 		return
 	}
+	head := first(name)
+	switch head {
+	case "_include", "_revinclude":
+		p.include(name, value)
+		return
+	case "_has":
+	default:
+		if why := p.refused(head); why != "" {
+			p.refuse(fhir.Errorf(fhir.CodeNotSupported, head, "%s", why).WithFix("search with other parameters of the type").WithSpec(specSearch))
+			return
+		}
+		if _, ok := p.of.lookup(p.q.Type, head); !ok {
+			p.unknown(name)
+			return
+		}
+	}
+	if p.clauses > MaxClauses { // that was told
+		return
+	}
+	c, err := p.clause(p.q.Type, name, value, 0)
+	switch {
+	case err != nil:
+		p.refuse(err)
+	case !c.empty():
+		p.q.Where = append(p.q.Where, c)
+	}
+}
+
+// refused is why a parameter must not be ignored, though it is not answered.
+func (p *parser) refused(name string) string {
+	switch name {
+	case "_list":
+		return "lists are not supported here"
+	case "_type":
+		return "a search for one type cannot be narrowed by type"
+	}
+	return p.of.Refused(p.q.Type, name)
+}
+
+// first is the name of a parameter without modifiers and chains.
+func first(name string) string {
+	if i := strings.IndexAny(name, ":."); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// clause reads one condition on resources of a type.
+func (p *parser) clause(of, name, value string, depth int) (Clause, *fhir.Error) {
+	if strings.HasPrefix(name, "_has:") {
+		return p.has(of, name, value, depth)
+	}
+	if link, rest, chained := strings.Cut(name, "."); chained {
+		return p.chain(of, link, rest, value, depth)
+	}
+	if p.clauses++; p.clauses > MaxClauses {
+		return Clause{}, fhir.Errorf(fhir.CodeTooCostly, "", "the query has more than %d conditions", MaxClauses).
+			WithFix("join alternatives of one parameter with commas, and name the type in a chain, as in subject:Patient.name")
+	}
 	base, modifier, modified := strings.Cut(name, ":")
-	if base == "_query" {
-		p.refuse(fhir.Errorf(fhir.CodeNotSupported, base, "named queries are not supported").
-			WithFix("search with parameters").WithSpec(specSearch + "#query"))
-		return
-	}
-	if base == "_has" || p.chained(name) {
-		p.refuse(fhir.Errorf(fhir.CodeNotSupported, shown(name), "chained searches are not supported").
-			WithFix("search for the other resource first, then by its id").WithSpec(specSearch + "#chaining"))
-		return
-	}
-	r, ok := lookup(p.q.Type, base)
+	r, ok := p.of.lookup(of, base)
 	if !ok {
-		p.unknown(name)
-		return
+		return Clause{}, fhir.Errorf(fhir.CodeNotSupported, shown(base), "%s has no search parameter of this name", of).WithSpec(specErrors)
 	}
-	if modified && !slices.Contains(modifiers(r), modifier) {
-		p.refuse(fhir.Errorf(fhir.CodeNotSupported, base, "%s has no such modifier", base).
-			WithFix("use " + base + " without a modifier or with one of :" + strings.Join(modifiers(r), ", :")).
-			WithSpec(specModifiers))
-		return
+	if modified && !hasModifier(r, modifier) {
+		return Clause{}, noModifier(r, modifier)
 	}
+	return p.condition(of, r, modifier, value)
+}
+
+// condition reads the alternatives of a parameter.
+func (p *parser) condition(of string, r *row, modifier, value string) (Clause, *fhir.Error) {
 	c := Clause{Param: clone(r.Param), Modifier: modifier}
 	for text := range split(value, ',') {
 		if text == "" {
 			continue
 		}
 		if len(c.Values) == MaxValues {
-			p.refuse(fhir.Errorf(fhir.CodeTooCostly, base, "%s has more than %d alternatives", base, MaxValues).
-				WithFix("search in several steps"))
-			return
+			return Clause{}, fhir.Errorf(fhir.CodeTooCostly, r.Name, "%s has more than %d alternatives", r.Name, MaxValues).
+				WithFix("search in several steps")
 		}
-		v, err := p.value(r, modifier, text)
+		v, err := p.value(of, r, modifier, text)
 		if err != nil {
-			p.refuse(err)
-			return
+			return Clause{}, err
 		}
 		c.Values = append(c.Values, v)
 	}
 	if modifier == "missing" && len(c.Values) > 1 {
-		p.refuse(fhir.Errorf(fhir.CodeValue, base, ":missing takes one value").WithFix("send true or false").WithSpec(specModifiers))
-		return
+		return Clause{}, fhir.Errorf(fhir.CodeValue, r.Name, ":missing takes one value").WithFix("send true or false").WithSpec(specModifiers)
 	}
-	if len(c.Values) > 0 {
-		p.q.Where = append(p.q.Where, c)
-	}
+	return c, nil
 }
 
-// chained reports whether name is subject.name, subject:Patient.name or the like.
-func (p *parser) chained(name string) bool {
-	link, _, dotted := strings.Cut(name, ".")
-	link, _, _ = strings.Cut(link, ":")
-	r, ok := lookup(p.q.Type, link)
-	return dotted && ok && r.Type == ReferenceParam
-}
+// empty reports whether nothing is asked for.
+func (c *Clause) empty() bool { return len(c.Values) == 0 && c.Chain == nil && c.Has == nil }
 
 // unknown parameters are ignored unless the client wants to know.
 // http://hl7.org/fhir/R4/search.html#errors
@@ -219,7 +269,7 @@ func (p *parser) unknown(name string) {
 	i := fhir.Issue{
 		Severity: fhir.Warning, Code: fhir.CodeNotSupported, Path: shown(name),
 		Message: p.q.Type + " has no search parameter of this name: it was ignored",
-		Fix:     "use one of " + strings.Join(names(p.q.Type), ", "),
+		Fix:     "use one of " + strings.Join(p.names(), ", "),
 		Spec:    specErrors,
 	}
 	if p.opt.Handling == Strict {
@@ -230,10 +280,10 @@ func (p *parser) unknown(name string) {
 	p.warnings = append(p.warnings, i)
 }
 
-func names(resourceType string) []string {
+func (p *parser) names() []string {
 	var n []string
-	for _, p := range Params(resourceType) {
-		n = append(n, p.Name)
+	for _, param := range p.of.Of(p.q.Type) {
+		n = append(n, param.Name)
 	}
 	return n
 }
@@ -251,18 +301,6 @@ func shown(name string) string {
 		}
 	}
 	return name
-}
-
-// modifiers are those that a parameter has here.
-func modifiers(r row) []string {
-	switch r.Type {
-	case TokenParam:
-		return []string{"missing", "not"}
-	case ReferenceParam:
-		return append([]string{"missing", "identifier"}, r.Targets...)
-	default:
-		return []string{"missing"}
-	}
 }
 
 // result reads a parameter that is not about which resources are found but how they are
@@ -292,10 +330,33 @@ func (p *parser) result(name, value string) {
 		switch value {
 		case "count":
 			p.totalOnly = true
+		case "true", "text", "data":
+			p.q.Summary = value
 		case "false":
 		default:
-			p.refuse(fhir.Errorf(fhir.CodeNotSupported, name, "this _summary is not supported").WithFix("send count or false").WithSpec(specSearch + "#summary"))
+			p.refuse(fhir.Errorf(fhir.CodeValue, name, "_summary has no such value").WithFix("send true, text, data, count or false").WithSpec(specSearch + "#summary"))
 		}
+	case "_elements":
+		p.elements(value)
+	}
+}
+
+// elements reads the names of elements of the type. http://hl7.org/fhir/R4/search.html#elements
+func (p *parser) elements(value string) {
+	for name := range strings.SplitSeq(value, ",") {
+		if name == "" || slices.Contains(p.q.Elements, name) {
+			continue
+		}
+		if len(p.q.Elements) == MaxElements {
+			p.refuse(fhir.Errorf(fhir.CodeTooCostly, "_elements", "_elements has more than %d names", MaxElements))
+			return
+		}
+		if shown(name) == "" || strings.ContainsAny(name, "-_.:") {
+			p.refuse(fhir.Errorf(fhir.CodeValue, "_elements", "_elements has a name that no element has").
+				WithFix("send names of elements of the type, as in _elements=identifier,status").WithSpec(specSearch + "#elements"))
+			return
+		}
+		p.q.Elements = append(p.q.Elements, name)
 	}
 }
 
@@ -319,31 +380,36 @@ func (p *parser) sort(value string) {
 			continue
 		}
 		name, descending := strings.CutPrefix(text, "-")
-		r, ok := lookup(p.q.Type, name)
+		r, ok := p.of.lookup(p.q.Type, name)
 		if !ok || !r.Sortable {
 			p.refuse(fhir.Errorf(fhir.CodeNotSupported, "_sort", "%s cannot be sorted by this", p.q.Type).
-				WithFix("sort by " + strings.Join(sortKeys(p.q.Type), ", ") + ", with - in front for descending order").WithSpec(specSearch + "#sort"))
+				WithFix("sort by " + strings.Join(p.sortKeys(), ", ") + ", with - in front for descending order").WithSpec(specSearch + "#sort"))
 			return
 		}
 		if slices.ContainsFunc(p.q.Sort, func(s Sort) bool { return s.Param == name || s.Param == "_id" }) {
 			continue
 		}
-		p.q.Sort = append(p.q.Sort, Sort{name, descending})
+		if len(p.q.Sort) == MaxSort {
+			p.refuse(fhir.Errorf(fhir.CodeTooCostly, "_sort", "_sort has more than %d keys", MaxSort).WithFix("leave out the last ones"))
+			return
+		}
+		p.q.Sort = append(p.q.Sort, Sort{Param: name, Type: r.Type, Descending: descending})
 	}
 }
 
-func sortKeys(resourceType string) []string {
+func (p *parser) sortKeys() []string {
 	var n []string
-	for _, p := range Params(resourceType) {
-		if p.Sortable {
-			n = append(n, p.Name)
+	for _, param := range p.of.Of(p.q.Type) {
+		if param.Sortable {
+			n = append(n, param.Name)
 		}
 	}
 	return n
 }
 
 // Encode is q as the query of a URL: what was used, in the order given. Parse of it
-// gives q again. http://hl7.org/fhir/R4/search.html#conformance
+// gives q again. Clauses that no parameter has, of IDs and InCompartment, are left out:
+// who adds them knows where they came from. http://hl7.org/fhir/R4/search.html#conformance
 func (q Query) Encode() string {
 	var b strings.Builder
 	add := func(name, value string) {
@@ -359,6 +425,15 @@ func (q Query) Encode() string {
 	if q.Total != TotalNone && q.Count > 0 {
 		add("_total", string(q.Total))
 	}
+	if q.Summary != "" {
+		add("_summary", q.Summary)
+	}
+	if len(q.Elements) > 0 {
+		add("_elements", strings.Join(q.Elements, ","))
+	}
+	for _, i := range q.Include {
+		add(i.encode())
+	}
 	if q.After != nil {
 		add(CursorParam, q.After.Encode(q))
 	}
@@ -367,16 +442,13 @@ func (q Query) Encode() string {
 
 // conditions gives the parameters that decide what is found, and in which order.
 func (q Query) conditions(add func(name, value string)) {
-	for _, c := range q.Where {
-		name := c.Param.Name
-		if c.Modifier != "" {
-			name += ":" + c.Modifier
+	for i := range q.Where {
+		if name, value, ok := q.Where[i].encode(); ok {
+			add(name, value)
 		}
-		var values []string
-		for _, v := range c.Values {
-			values = append(values, v.Text)
-		}
-		add(name, strings.Join(values, ","))
+	}
+	if q.DefaultOrder {
+		return
 	}
 	var keys []string
 	for _, s := range q.Sort {
@@ -386,12 +458,39 @@ func (q Query) conditions(add func(name, value string)) {
 		}
 		keys = append(keys, key)
 	}
-	if n := len(keys); n > 0 && keys[n-1] == "_id" { // it is there without being asked for
+	if n := len(keys); n > 1 && keys[n-1] == "_id" { // it is there without being asked for
 		keys = keys[:n-1]
 	}
 	if len(keys) > 0 {
 		add("_sort", strings.Join(keys, ","))
 	}
+}
+
+// encode is the parameter that a clause was read from, if it was.
+func (c *Clause) encode() (name, value string, ok bool) {
+	switch {
+	case len(c.Chain) > 0:
+		name, value, ok = c.Chain[0].Where[0].encode()
+		link := c.Param.Name
+		if c.Modifier != "" {
+			link += ":" + c.Modifier
+		}
+		return link + "." + name, value, ok
+	case c.Has != nil:
+		name, value, ok = c.Has.Query.Where[0].encode()
+		return "_has:" + c.Has.Query.Type + ":" + c.Has.By.Name + ":" + name, value, ok
+	case c.Any != nil, len(c.Values) == 0:
+		return "", "", false
+	}
+	name = c.Param.Name
+	if c.Modifier != "" {
+		name += ":" + c.Modifier
+	}
+	values := make([]string, len(c.Values))
+	for i := range c.Values {
+		values[i] = c.Values[i].Text
+	}
+	return name, strings.Join(values, ","), true
 }
 
 // badValue is the error for a text that the type of a parameter does not allow.

@@ -13,6 +13,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
 // now is the clock of all tests.
@@ -40,7 +41,7 @@ func tryParse(resourceType, query string, h Handling) (Query, []fhir.Issue, erro
 	if err != nil {
 		return Query{}, nil, err
 	}
-	return Parse(resourceType, pairs, Options{Handling: h, BaseURL: base, Now: now})
+	return R4().Parse(resourceType, pairs, Options{Handling: h, BaseURL: base, Now: now})
 }
 
 // text writes queries in tests as people do: bars and the like are not percent-encoded.
@@ -62,7 +63,7 @@ func terms(t testing.TB, resource string) (fhir.Key, Terms) {
 	if err := json.Unmarshal([]byte(resource), &r); err != nil {
 		t.Fatalf("%v in %s", err, resource)
 	}
-	found, err := Extract(r.ResourceType, []byte(resource))
+	found, err := R4().Extract(r.ResourceType, []byte(resource))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,59 +71,45 @@ func terms(t testing.TB, resource string) (fhir.Key, Terms) {
 }
 
 func TestParamsAreSortedAndCompleteForEachType(t *testing.T) {
-	if got, want := Types(), []string{"Device", "Observation", "Patient"}; !slices.Equal(got, want) {
-		t.Errorf("Types() = %v, want %v", got, want)
+	if got, want := R4().Types(), definitions.ResourceTypes(); !slices.Equal(got, want) {
+		t.Errorf("R4().Types() = %v, want %v", got, want)
 	}
-	for _, name := range Types() {
-		params := Params(name)
+	for _, name := range R4().Types() {
+		params := R4().Of(name)
 		if !slices.IsSortedFunc(params, func(a, b Param) int { return cmp.Compare(a.Name, b.Name) }) {
-			t.Errorf("Params(%s) are not sorted", name)
+			t.Errorf("R4().Of(%s) are not sorted", name)
 		}
 		for _, p := range params {
-			if _, err := url.Parse(p.Definition); err != nil || p.Expression == "" || p.Type == "" {
+			if _, err := url.Parse(p.Definition); err != nil || p.Definition == "" || p.Expression == "" || p.Type == "" {
 				t.Errorf("%s.%s is not complete: %+v", name, p.Name, p)
 			}
-			if got, ok := Lookup(name, p.Name); !ok || !gocmp.Equal(got, p) {
+			if got, ok := R4().Lookup(name, p.Name); !ok || !gocmp.Equal(got, p) {
 				t.Errorf("Lookup(%s, %s) = %+v, %v", name, p.Name, got, ok)
 			}
 		}
-		for _, all := range []string{"_id", "_lastUpdated"} {
-			if _, ok := Lookup(name, all); !ok {
+		for _, all := range []string{"_id", "_lastUpdated", "_profile", "_security", "_source", "_tag"} {
+			if _, ok := R4().Lookup(name, all); !ok {
 				t.Errorf("%s has no %s", name, all)
 			}
 		}
 	}
-	if Params("Encounter") != nil {
-		t.Error("a type that is not searched has parameters")
+	if R4().Of("Quantity") != nil {
+		t.Error("a type that is no resource has parameters")
 	}
-	if _, ok := Lookup("Encounter", "_id"); ok {
-		t.Error("a type that is not searched has a parameter")
+	if _, ok := R4().Lookup("Quantity", "_id"); ok {
+		t.Error("a type that is no resource has a parameter")
 	}
-	if _, ok := Lookup("Patient", "nonsense"); ok {
+	if _, ok := R4().Lookup("Patient", "nonsense"); ok {
 		t.Error("a parameter was found that is none")
 	}
 }
 
 func TestParamsCannotBeChangedByTheirCallers(t *testing.T) {
-	p, _ := Lookup("Observation", "subject")
+	p, _ := R4().Lookup("Observation", "subject")
 	p.Targets[0] = "Changed"
-	for _, q := range Params("Observation") {
+	for _, q := range R4().Of("Observation") {
 		if slices.Contains(q.Targets, "Changed") {
 			t.Error("the table was changed")
-		}
-	}
-}
-
-func TestSourcesOfOneElementAreReadInOneWay(t *testing.T) {
-	for name, rows := range table {
-		kinds := map[string]kind{}
-		for _, r := range rows {
-			for _, s := range r.sources {
-				if k, ok := kinds[s.path]; ok && k != s.kind {
-					t.Errorf("%s.%s is read in two ways", name, s.path)
-				}
-				kinds[s.path] = s.kind
-			}
 		}
 	}
 }

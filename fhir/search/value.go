@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/apd/v3"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/definitions"
 )
 
 // split cuts a text at each separator that no backslash stands before. Escapes stay.
@@ -60,7 +61,7 @@ func parts(text string) []string {
 }
 
 // value reads one alternative.
-func (p *parser) value(r row, modifier, text string) (Value, *fhir.Error) {
+func (p *parser) value(of string, r *row, modifier, text string) (Value, *fhir.Error) {
 	if len(text) > MaxValueLength {
 		return Value{}, fhir.Errorf(fhir.CodeTooLong, r.Name, "a value of %s has more than %d bytes", r.Name, MaxValueLength)
 	}
@@ -76,14 +77,14 @@ func (p *parser) value(r row, modifier, text string) (Value, *fhir.Error) {
 		v, err = missingValue(r, text)
 	case modifier == "identifier":
 		v, err = tokenValue(r, text)
-	case r.Type == TokenParam:
-		v, err = tokenValue(r, text)
-	case r.Type == ReferenceParam:
-		v, err = p.referenceValue(r, modifier, text)
-	case r.Type == DateParam:
-		v, err = p.dateValue(r, text)
+	case modifier == "of-type":
+		v, err = typedValue(r, text)
+	case modifier == "text":
+		v, err = stringValue(r, modifier, text)
+	case modifier == "in", modifier == "not-in":
+		v, err = p.setValue(r, text)
 	default:
-		v, err = quantityValue(r, text)
+		v, err = p.plainValue(of, r, modifier, text)
 	}
 	if v.Text == "" {
 		v.Text = text
@@ -91,7 +92,147 @@ func (p *parser) value(r row, modifier, text string) (Value, *fhir.Error) {
 	return v, err
 }
 
-func missingValue(r row, text string) (Value, *fhir.Error) {
+// plainValue reads one alternative as the type of the parameter wants it.
+func (p *parser) plainValue(of string, r *row, modifier, text string) (Value, *fhir.Error) {
+	switch r.Type {
+	case TokenParam:
+		return tokenValue(r, text)
+	case ReferenceParam:
+		return p.referenceValue(r, modifier, text)
+	case DateParam:
+		return p.dateValue(r, text)
+	case NumberParam:
+		return numberValue(r, text)
+	case StringParam:
+		return stringValue(r, modifier, text)
+	case URIParam:
+		return Value{String: unescape(text)}, nil
+	case CompositeParam:
+		return p.compositeValue(of, r, text)
+	default:
+		return quantityValue(r, text)
+	}
+}
+
+// stringValue reads a text. http://hl7.org/fhir/R4/search.html#string
+func stringValue(r *row, modifier, text string) (Value, *fhir.Error) {
+	v := Value{String: unescape(text)}
+	if modifier == "exact" {
+		return v, nil
+	}
+	if v.String = Fold(v.String); v.String == "" { // it would be found everywhere
+		return Value{}, badValue(r.Name, "has neither letters nor digits", "send more of the text, or use :exact", "#string")
+	}
+	return v, nil
+}
+
+// typedValue reads system|code|value, all of which must be there: an identifier with its type.
+// http://hl7.org/fhir/R4/search.html#token
+func typedValue(r *row, text string) (Value, *fhir.Error) {
+	part := parts(text)
+	if len(part) != 3 || part[0] == "" || part[1] == "" || part[2] == "" {
+		return Value{}, badValue(r.Name, "with :of-type is not complete", "send system|code|value: system and code of the type, and the value of the identifier", "#token")
+	}
+	v := Value{System: part[0], Code: part[1] + "|" + part[2]}
+	if !r.CaseSensitive {
+		v.Code = lower(v.Code)
+	}
+	return v, nil
+}
+
+// setValue reads the URL of a value set. http://hl7.org/fhir/R4/search.html#token
+func (p *parser) setValue(r *row, text string) (Value, *fhir.Error) {
+	url := unescape(text)
+	key := setKey{url, r.system, r.CaseSensitive}
+	if known := p.sets[key]; known != nil {
+		return Value{Set: known}, nil
+	}
+	set, ok := definitions.ValueSet(url)
+	switch {
+	case !absolute(url):
+		return Value{}, badValue(r.Name, "is no absolute URL of a value set", "send the canonical URL of a value set that FHIR R4 defines", "#token")
+	case !ok:
+		return Value{}, badValue(r.Name, "names a value set that is not known here", "send the canonical URL of a value set that FHIR R4 defines, or the codes themselves", "#token")
+	case !set.Enumerated():
+		return Value{}, badValue(r.Name, "names a value set of which not all codes are known here", "send the codes themselves", "#token")
+	}
+	if p.sets == nil {
+		p.sets = map[setKey]*CodeSet{}
+	}
+	p.sets[key] = &CodeSet{URL: url, Contains: membership(set, r.system, r.CaseSensitive)}
+	return Value{Set: p.sets[key]}, nil
+}
+
+// setKey is a value set as a parameter compares with it.
+type setKey struct {
+	url, implied  string
+	caseSensitive bool
+}
+
+// membership is whether a token of a parameter is in a set. The token may be in lower case,
+// and lack the system that is implied.
+func membership(set *definitions.CodeSet, implied string, caseSensitive bool) func(system, code string) bool {
+	if caseSensitive {
+		return func(system, code string) bool {
+			if system == "" {
+				system = implied
+			}
+			return set.Contains(system, code) == definitions.Yes
+		}
+	}
+	type coding struct{ system, code string }
+	codes := map[coding]bool{}
+	for _, s := range set.Systems {
+		for _, c := range s.Codes {
+			codes[coding{s.System, lower(c)}] = true
+		}
+	}
+	return func(system, code string) bool {
+		if system == "" {
+			system = implied
+		}
+		return codes[coding{system, code}] || set.Contains(system, code) == definitions.Yes
+	}
+}
+
+// compositeValue reads the values of the components, with dollars between them.
+// http://hl7.org/fhir/R4/search.html#composite
+func (p *parser) compositeValue(of string, r *row, text string) (Value, *fhir.Error) {
+	v := Value{}
+	for part := range split(text, '$') {
+		n := len(v.Parts)
+		if part == "" || n == len(r.Components) {
+			v.Parts = nil
+			break
+		}
+		component, ok := p.of.lookup(of, r.Components[n].Name)
+		if !ok {
+			component = &row{Param: r.Components[n]}
+		}
+		one, err := p.plainValue(of, component, "", part)
+		if err != nil {
+			return Value{}, badValue(r.Name, "has a part that its component does not take", "send a value for each of "+componentNames(r)+", with $ between them", "#composite")
+		}
+		if one.Text == "" {
+			one.Text = part
+		}
+		v.Parts = append(v.Parts, one)
+	}
+	if len(v.Parts) != len(r.Components) {
+		return Value{}, badValue(r.Name, "has not one part for each component", "send a value for each of "+componentNames(r)+", with $ between them", "#composite")
+	}
+	return v, nil
+}
+
+func componentNames(r *row) string {
+	var names []string
+	for _, c := range r.Components {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func missingValue(r *row, text string) (Value, *fhir.Error) {
 	if text != "true" && text != "false" {
 		return Value{}, badValue(r.Name, "with :missing is neither true nor false", "send true or false", "#modifiers")
 	}
@@ -100,7 +241,7 @@ func missingValue(r row, text string) (Value, *fhir.Error) {
 
 // tokenValue reads code, system|code, |code and system|.
 // http://hl7.org/fhir/R4/search.html#token
-func tokenValue(r row, text string) (Value, *fhir.Error) {
+func tokenValue(r *row, text string) (Value, *fhir.Error) {
 	part := parts(text)
 	if r.Type == TokenParam {
 		switch {
@@ -108,7 +249,7 @@ func tokenValue(r row, text string) (Value, *fhir.Error) {
 			if len(part) != 1 || !fhir.ValidID(part[0]) {
 				return Value{}, badValue(r.Name, "is no resource id", "send the id alone, without the type: 1 to 64 letters, digits, - and .", "#id")
 			}
-		case r.sources[0].kind == boolean:
+		case r.kinds == 1<<boolean:
 			if text != "true" && text != "false" {
 				return Value{}, badValue(r.Name, "is neither true nor false", "send true or false", "#token")
 			}
@@ -133,13 +274,21 @@ func tokenValue(r row, text string) (Value, *fhir.Error) {
 	return v, nil
 }
 
-// referenceValue reads id, Type/id and an absolute URL, and with a type as the modifier id.
+// referenceValue reads id, Type/id, an absolute URL and a canonical one with its version, and
+// with a type as the modifier id.
 // http://hl7.org/fhir/R4/search.html#reference
-func (p *parser) referenceValue(r row, modifier, text string) (Value, *fhir.Error) {
+func (p *parser) referenceValue(r *row, modifier, text string) (Value, *fhir.Error) {
 	bad := func(why string) (Value, *fhir.Error) {
-		return Value{}, badValue(r.Name, why, "send an id, Type/id or an absolute URL", "#reference")
+		return Value{}, badValue(r.Name, why, "send an id, Type/id or an absolute URL, of a canonical one also url|version", "#reference")
 	}
-	plain := unescape(text)
+	part := parts(text)
+	plain := part[0]
+	if len(part) == 2 && part[1] != "" && modifier == "" && absolute(plain) {
+		return Value{URL: plain, Version: part[1]}, nil
+	}
+	if len(part) > 1 {
+		return bad("has a bar, which stands before the version of a canonical URL only")
+	}
 	v := Value{RefType: modifier}
 	if v.RefType == "" && len(r.Targets) == 1 {
 		v.RefType = r.Targets[0]
@@ -197,7 +346,7 @@ func prefixed(text string) (Prefix, string) {
 }
 
 // dateValue reads a date with a prefix. http://hl7.org/fhir/R4/search.html#date
-func (p *parser) dateValue(r row, text string) (Value, *fhir.Error) {
+func (p *parser) dateValue(r *row, text string) (Value, *fhir.Error) {
 	// A + that was not percent-encoded arrives as a blank: 10:30:00 02:00. It means nothing else there.
 	if n := len(text) - len(" 02:00"); n > 0 && text[n] == ' ' {
 		text = text[:n] + "+" + text[n+1:]
@@ -205,7 +354,7 @@ func (p *parser) dateValue(r row, text string) (Value, *fhir.Error) {
 	prefix, plain := prefixed(text)
 	v := Value{Prefix: prefix, Text: text}
 	var ok bool
-	if v.From, v.To, ok = interval([]byte(plain)); !ok {
+	if v.From, v.To, ok = intervalIn(p.of.at(), []byte(plain)); !ok {
 		return Value{}, badValue(r.Name, "is no date",
 			"send YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss[.fff]] with Z or ±hh:mm (+ is %2B in a URL), and before it eq, ne, gt, lt, ge, le, sa, eb, ap or nothing", "#date")
 	}
@@ -228,7 +377,7 @@ func (p *parser) around(from, to time.Time) (time.Time, time.Time) {
 
 // quantityValue reads n, n||code, n|system|code and n|system| with a prefix.
 // http://hl7.org/fhir/R4/search.html#quantity
-func quantityValue(r row, text string) (Value, *fhir.Error) {
+func quantityValue(r *row, text string) (Value, *fhir.Error) {
 	part := parts(text)
 	prefix, number := prefixed(part[0])
 	n := decimal(number)
@@ -240,11 +389,29 @@ func quantityValue(r row, text string) (Value, *fhir.Error) {
 	part = append(part, "", "")
 	v.System, v.Code = part[1], part[2]
 	v.AnySystem, v.AnyCode = v.System == "", v.Code == ""
-	v.Low, v.High = implied(n)
-	if prefix == AP {
-		v.Low, v.High = tenth(n, v.Low, v.High)
-	}
+	v.imply()
+	v.Unit = unitOf(&v)
 	return v, nil
+}
+
+// numberValue reads a number with a prefix. http://hl7.org/fhir/R4/search.html#number
+func numberValue(r *row, text string) (Value, *fhir.Error) {
+	prefix, number := prefixed(text)
+	n := decimal(number)
+	if n == nil {
+		return Value{}, badValue(r.Name, "is no number", "send a number, and before it eq, ne, gt, lt, ge, le, sa, eb, ap or nothing", "#number")
+	}
+	v := Value{Prefix: prefix, Number: n}
+	v.imply()
+	return v, nil
+}
+
+// imply sets the edges of what equals the number, or is approximately it.
+func (v *Value) imply() {
+	v.Low, v.High = implied(v.Number)
+	if v.Prefix == AP {
+		v.Low, v.High = tenth(v.Number, v.Low, v.High)
+	}
 }
 
 // tenth is n ± 10 %, or the precision of n where that is wider: what equals n is

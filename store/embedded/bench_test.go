@@ -130,11 +130,11 @@ func BenchmarkWrite(b *testing.B) {
 		}))
 		run("raw-keys/"+writers, n, raw(func(batch *pebble.Batch, i int) error {
 			c := reading(i)
-			terms, err := search.Extract(c.Type, c.JSON)
+			terms, err := search.R4().Extract(c.Type, c.JSON)
 			if err != nil {
 				return err
 			}
-			x := indexer{resourceType: c.Type, id: c.ID, emit: func(key, value []byte) error { return batch.Set(key, value, nil) }}
+			x := indexer{params: newParameters(search.R4()), resourceType: c.Type, id: c.ID, emit: func(key, value []byte) error { return batch.Set(key, value, nil) }}
 			if err := x.each(time.Now(), &terms); err != nil {
 				return err
 			}
@@ -211,7 +211,7 @@ func BenchmarkStore(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if parsed[i], _, err = search.Parse("Observation", pairs, search.Options{Handling: search.Strict}); err != nil {
+				if parsed[i], _, err = search.R4().Parse("Observation", pairs, search.Options{Handling: search.Strict}); err != nil {
 					b.Fatal(err)
 				}
 			}

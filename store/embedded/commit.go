@@ -219,8 +219,11 @@ func (s *Store) loadCounts() error {
 
 // view is a state of the store that is on disk. It is closed when its last user has let go.
 type view struct {
-	snapshot *pebble.Snapshot
-	users    int // guarded by Store.viewMu
+	params     *parameters
+	limits     *limits
+	generation generation // of the keys by those parameters
+	snapshot   *pebble.Snapshot
+	users      int // guarded by Store.viewMu
 }
 
 // look is the newest view. Each look needs a letGo.
@@ -244,7 +247,7 @@ func (s *Store) letGo(v *view) {
 // show makes what was committed visible, with the numbers of resources that changed. The
 // caller has the turn.
 func (s *Store) show(counts map[string]int64) {
-	next := &view{snapshot: s.db.NewSnapshot(), users: 1}
+	next := &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
 	s.viewMu.Lock()
 	old := s.view
 	s.view = next

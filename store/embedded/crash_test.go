@@ -202,7 +202,7 @@ func checkWriter(t *testing.T, s *Store, w, first, n int) {
 			t.Errorf("writer %d, group %d is at version %s, but %d was acknowledged", w, group, versions[0], least)
 		}
 		if group%50 == 0 {
-			param, _ := search.Lookup("Observation", "patient")
+			param, _ := search.R4().Lookup("Observation", "patient")
 			q := allObservations()
 			q.Where = []search.Clause{{Param: param, Values: []search.Value{{RefType: "Patient", RefID: patients[0]}}}}
 			if page, err := s.Search(t.Context(), q); err != nil || len(page.Resources) != perWrite || page.Total != perWrite {

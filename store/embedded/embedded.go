@@ -4,17 +4,19 @@
 // # Keys
 //
 // The first byte says what a key is for. Names (of types and parameters) end in a zero
-// byte, ids are the end of the key; text is escaped so that it ends where it ends; ^ marks
+// byte, ids are the end of the key, or end in one, too; text is escaped so that it ends where it ends; ^ marks
 // what is inverted so that the newest comes first.
 //
 //	c type id                            the current version, or the note that it is deleted
 //	h type id ^version                   an earlier version
 //	n type                               how many current resources there are
 //	u type ^lastUpdated id               current resources by time of change
+//	v type ^lastUpdated id ^version      all other versions: the earlier ones, and deletions
 //	d type param span ^date id           current resources by date
 //	e type param text text span ^date id current resources by a token or a reference
 //	e type patient+param id text text span ^date id   the same, of one patient
-//	q type param span number id          current resources by a quantity
+//	q type param code span number id     current resources by a quantity or a number
+//	s type param text id                 current resources by the beginning of a text
 //	j shelf id                           an entry of the journal
 //	m name                               about the store itself
 //
@@ -24,9 +26,33 @@
 // 1: a search by range looks one day further for the former and everywhere for the
 // latter. The value of a d or e key is the length of the date, if there is one date or none.
 //
+// The keys d, e, q and s depend on the search parameters. While a Reindex runs there are two
+// generations of them, of which one has capital letters.
+//
 // All keys of one write are one Pebble batch. Index keys propose; whether a resource
 // matches is for search.Query.Matches to say. Only a clause that asks for nothing but what
 // an e key says is not asked again, and a date is asked of the key and its value alone.
+//
+// # Which parameters propose
+//
+//   - Tokens, with :in and without a code, too, if the parameter has few different values;
+//     :of-type. References in all their forms, :identifier, chains and _has that lead through
+//     few resources. Compartments, as far as their parameters do.
+//   - Dates by range. Numbers by range; quantities in each unit that converts.
+//   - Strings by their beginning, and :exact; with :contains all texts of the parameter are
+//     read, no resources. URIs, :below and :above. Of a text the key has 128 bytes.
+//   - Composites by one of their parts, a token or a reference.
+//
+// :not, :not-in, :missing and :text do not, nor do _profile and _source, and the values that
+// nearly all Observations have: status final, category vital-signs. They are tested on what the
+// other conditions propose or, if there are none, on all resources in the order of the query.
+//
+// A value has one key, though several parameters may have it: subject is looked for under
+// patient, combo-code under code, name under family, and so on. A patient is looked for under
+// patient+category; only a resource without a category has a key of its patient alone.
+//
+// The order is that of an index for date, _lastUpdated and _id; for other parameters all
+// candidates are read, and never more than a page is kept.
 //
 // # What is durable, and what is seen
 //
@@ -49,6 +75,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -60,6 +87,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -72,6 +101,13 @@ type Options struct {
 	// Logger is told of slow disks, failed compactions and the like: never of patient
 	// data. The default says nothing.
 	Logger *slog.Logger
+	// Parameters are the search parameters that resources are indexed by: search.R4() by
+	// default. With others than last time the store is indexed anew when it is opened.
+	Parameters *search.Parameters
+	// Load, if it is set, gives the parameters instead. It is called by Open with the
+	// SearchParameter resources of the store, so that a server that keeps its own there need not
+	// index anew at every start.
+	Load func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)
 	// CacheBytes is how much memory holds blocks that were read, besides the 64 MiB for
 	// what was written last. The default is 64 MiB.
 	CacheBytes int64
@@ -87,6 +123,7 @@ type Options struct {
 // Store is the embedded store. Its methods may be called from any number of goroutines.
 type Store struct {
 	dir     string
+	opened  *search.Parameters // those of Open
 	db      *pebble.DB
 	lock    *pebble.Lock
 	fs      vfs.FS
@@ -95,10 +132,19 @@ type Store struct {
 	reserve int64
 	seed    maphash.Seed // tells which stripe locks a resource
 	stripes [stripeCount]chan struct{}
+	claims  claims
 
 	// mu is held for reading by every running call and for writing by Close.
 	mu     sync.RWMutex
 	closed bool
+
+	// indexing is held for reading by every write, and for writing to change what writes
+	// index: the parameters, the generation of the keys, and what a Reindex builds. show reads
+	// params and generation within a write.
+	indexing   sync.RWMutex
+	params     *parameters
+	generation generation
+	building   *building // nil if there is no Reindex
 
 	// turn is held by whoever commits.
 	turn   chan struct{}
@@ -124,18 +170,36 @@ type limits struct {
 	// tries, and triesEach for every resource of the page, are read in the order of the query
 	// before an index that is not selective gives all candidates in another order.
 	tries, triesEach int
+
+	ranges     int // of a plan: two for each value, of short and of long dates
+	systems    int // of one code, or types of one id, that are tried one by one
+	categories int // of one patient
+	codes      int // of the units of one parameter
+	distinct   int // values of one parameter that are compared one by one
+	linked     int // resources at the end of a link that are looked for one by one
+	ids        int // resources that are rather read one by one than all
+	seen       int // candidates that may come twice and are remembered, to count them once
+}
+
+func defaultLimits() limits {
+	return limits{
+		pageBytes: 32 << 20, tries: 100, triesEach: 10,
+		ranges: 1024, systems: 32, categories: 64, codes: 64, distinct: 256, linked: 256, ids: 4096, seen: 200_000,
+	}
 }
 
 var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Journal = (*Store)(nil)
+	_ store.Store     = (*Store)(nil)
+	_ store.Journal   = (*Store)(nil)
+	_ store.Explainer = (*Store)(nil)
+	_ store.Reindexer = (*Store)(nil)
 )
 
 // What the keys mean. A store with another format is not opened; with another index it
-// is indexed anew. Raise indexVersion when index keys or what search.Extract finds change.
+// is indexed anew. Raise indexVersion when index keys change.
 const (
 	format       = 1
-	indexVersion = 1
+	indexVersion = 3
 )
 
 var (
@@ -161,6 +225,9 @@ func open(dir string, opt *Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Parameters == nil {
+		o.Parameters = search.R4()
+	}
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -181,12 +248,12 @@ func open(dir string, opt *Options) (*Store, error) {
 		return nil, fmt.Errorf("another process has the store open: stop it, or choose another directory (%w)", err)
 	}
 	s := &Store{
-		dir: dir, lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
+		dir: dir, opened: o.Parameters, params: newParameters(o.Parameters), lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
 		log:    &logger{log: o.Logger, fatal: o.Fatal},
 		seed:   maphash.MakeSeed(),
 		turn:   make(chan struct{}, 1),
 		counts: map[string]int64{},
-		limits: limits{pageBytes: 32 << 20, tries: 100, triesEach: 10},
+		limits: defaultLimits(),
 	}
 	for i := range s.stripes {
 		s.stripes[i] = make(chan struct{}, 1)
@@ -195,7 +262,7 @@ func open(dir string, opt *Options) (*Store, error) {
 	if err == nil {
 		err = s.log.opened()
 		if err == nil {
-			err = s.begin()
+			err = s.begin(o.Load)
 		}
 		if err != nil {
 			err = errors.Join(err, s.db.Close())
@@ -208,9 +275,16 @@ func open(dir string, opt *Options) (*Store, error) {
 }
 
 // begin checks and completes what the store says about itself, and takes the first view.
-func (s *Store) begin() error {
+func (s *Store) begin(load func(iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)) error {
 	if err := s.checkFormat(); err != nil {
 		return err
+	}
+	if load != nil {
+		p, err := load(s.stored("SearchParameter"))
+		if err != nil {
+			return fmt.Errorf("search parameters: %w", err)
+		}
+		s.opened, s.params = p, newParameters(p)
 	}
 	if err := s.checkIndex(); err != nil {
 		return err
@@ -218,7 +292,7 @@ func (s *Store) begin() error {
 	if err := s.loadCounts(); err != nil {
 		return err
 	}
-	s.view = &view{snapshot: s.db.NewSnapshot(), users: 1}
+	s.view = &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
 	return nil
 }
 
@@ -326,11 +400,27 @@ func pebbleOptions(o *Options, lock *pebble.Lock, log *logger) *pebble.Options {
 	}
 	for i := range p.Levels {
 		// A fresh id is looked for once before it is written: the filter says no without reading.
-		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		p.Levels[i].BlockSize = 16 << 10
+		p.Levels[i].FilterPolicy = filterPolicy{bloom.FilterPolicy(10)}
+		p.Levels[i].BlockSize = 32 << 10
 	}
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
 	return p
+}
+
+// filterPolicy leaves index keys out of the filters, which have ten bits for each key: nobody
+// looks for a single one.
+type filterPolicy struct{ pebble.FilterPolicy }
+
+func (p filterPolicy) NewWriter(ftype pebble.FilterType) pebble.FilterWriter {
+	return filterWriter{p.FilterPolicy.NewWriter(ftype)}
+}
+
+type filterWriter struct{ pebble.FilterWriter }
+
+func (w filterWriter) AddKey(key []byte) {
+	if !isIndex(key) {
+		w.FilterWriter.AddKey(key)
+	}
 }
 
 // enter is called at the beginning of every call, leave at its end.

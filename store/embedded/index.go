@@ -3,6 +3,7 @@ package embedded
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kiln-health/kiln/fhir/search"
@@ -21,11 +22,30 @@ func contained(param string) []string {
 		return []string{"code", "component-code"}
 	case "combo-value-quantity":
 		return []string{"value-quantity", "component-value-quantity"}
+	case "name":
+		return []string{"family", "given"}
+	case "phonetic":
+		return []string{"name", "family", "given"}
+	case "address":
+		return []string{"address-city", "address-state", "address-country", "address-postalcode"}
 	}
 	return nil
 }
 
-// The pairs that have an index of their own: what is known of one patient, by kind.
+// usual reports whether nearly all resources of a type have a token. A key for it would
+// lead nowhere that the order by date does not lead as well.
+func usual(resourceType, param, code string) bool {
+	if resourceType != "Observation" {
+		return false
+	}
+	return param == "status" && code == "final" || param == "category" && code == "vital-signs"
+}
+
+// unindexed are parameters without keys: their values are mostly the same in all resources.
+func unindexed(param string) bool { return param == "_profile" || param == "_source" }
+
+// The pairs that have an index of their own: what is known of one patient, by kind. A
+// patient with a category has no key of its own.
 var (
 	pairPatient = []string{"patient", "subject"}
 	pairKind    = []string{"code", "category"}
@@ -40,42 +60,101 @@ func identifierName(param string) string { return param + "#identifier" }
 
 // indexer makes the index keys of a resource. Its memory is used again for each key.
 type indexer struct {
+	params           *parameters
+	generation       generation
 	resourceType, id string
 	emit             func(key, value []byte) error
 
 	key   []byte
 	value []byte
 	tail  []byte // span ^date id
-	err   error
+	// tokens and texts, if there are many, are those of the resource.
+	tokens map[search.Token]bool
+	texts  map[search.String]bool
+	err    error
 }
+
+// many is where a map is quicker than comparing with one after the other.
+const many = 32
 
 // each calls emit for all index keys of a resource, with the value of the key. A key may
 // come twice. The bytes are valid during the call.
 func (x *indexer) each(lastUpdated time.Time, t *search.Terms) error {
 	x.err = nil
-	x.start(updatedKey)
+	x.remember(t)
+	x.key = appendName(append(x.key[:0], updatedKey), x.resourceType)
 	x.key = appendUpdated(x.key, lastUpdated)
 	x.finish(nil)
 	x.dates(t)
-	for _, v := range t.Tokens {
-		if !slices.ContainsFunc(contained(v.Param), func(other string) bool {
-			return slices.Contains(t.Tokens, search.Token{Param: other, System: v.System, Code: v.Code})
+	for i := range t.Tokens {
+		v := &t.Tokens[i]
+		if usual(x.resourceType, v.Param, v.Code) || slices.ContainsFunc(contained(v.Param), func(other string) bool {
+			return x.hasToken(t, search.Token{Param: other, System: v.System, Code: v.Code})
 		}) {
-			x.equal(v.Param, v.Code, v.System)
+			continue
 		}
+		x.equal(v.Param, v.Code, v.System)
 	}
-	for _, v := range t.References {
-		x.reference(v, t)
+	for i := range t.References {
+		x.reference(&t.References[i], t)
 	}
 	x.pairs(t)
-	for _, v := range t.Quantities {
-		x.quantity(v, t)
+	for i := range t.Quantities {
+		x.quantity(&t.Quantities[i], t.Quantities)
 	}
+	for i := range t.Strings {
+		v := &t.Strings[i]
+		if strings.HasSuffix(v.Param, ":text") || slices.ContainsFunc(contained(v.Param), func(other string) bool {
+			return x.hasText(t, search.String{Param: other, Text: v.Text})
+		}) {
+			continue
+		}
+		x.text(v.Param, search.Fold(v.Text))
+	}
+	for i := range t.URIs {
+		if v := &t.URIs[i]; !unindexed(v.Param) {
+			x.text(v.Param, v.Value)
+		}
+	}
+	x.tuples(t)
 	return x.err
 }
 
-func (x *indexer) start(kind byte) {
-	x.key = appendName(append(x.key[:0], kind), x.resourceType)
+// remember makes tokens and texts quick to find where they are many.
+func (x *indexer) remember(t *search.Terms) {
+	x.tokens, x.texts = nil, nil
+	if len(t.Tokens) > many {
+		x.tokens = make(map[search.Token]bool, len(t.Tokens))
+		for _, v := range t.Tokens {
+			x.tokens[v] = true
+		}
+	}
+	if len(t.Strings) > many {
+		x.texts = make(map[search.String]bool, len(t.Strings))
+		for _, v := range t.Strings {
+			x.texts[v] = true
+		}
+	}
+}
+
+func (x *indexer) hasToken(t *search.Terms, v search.Token) bool {
+	if x.tokens != nil {
+		return x.tokens[v]
+	}
+	return slices.Contains(t.Tokens, v)
+}
+
+func (x *indexer) hasText(t *search.Terms, v search.String) bool {
+	if x.texts != nil {
+		return x.texts[v]
+	}
+	return slices.Contains(t.Strings, v)
+}
+
+// start begins a key of the index of a parameter.
+func (x *indexer) start(kind byte, param string) {
+	x.key = appendName(append(x.key[:0], x.generation.kind(kind)), x.resourceType)
+	x.key = appendName(x.key, param)
 }
 
 // finish appends the id and gives the key away.
@@ -95,10 +174,10 @@ func (x *indexer) dates(t *search.Terms) {
 	place, class, value := extent(t, sortDate)
 	x.tail = append(appendDate(append(x.tail[:0], class), place), x.id...)
 	x.value = append(x.value[:0], value...)
-	if _, ok := search.Lookup(x.resourceType, sortDate); ok {
+	if x.params.hasDate(x.resourceType) {
 		// Also a resource without a date is somewhere in the order by date.
-		x.start(dateKey)
-		x.key = append(appendName(x.key, sortDate), x.tail...)
+		x.start(dateKey, sortDate)
+		x.key = append(x.key, x.tail...)
 		x.give(x.value)
 	}
 	for i, d := range t.Dates {
@@ -106,8 +185,8 @@ func (x *indexer) dates(t *search.Terms) {
 			continue
 		}
 		place, class, value := extent(t, d.Param)
-		x.start(dateKey)
-		x.key = appendDate(append(appendName(x.key, d.Param), class), place)
+		x.start(dateKey, d.Param)
+		x.key = appendDate(append(x.key, class), place)
 		x.finish(value)
 	}
 }
@@ -182,14 +261,21 @@ func readDates(low time.Time, value []byte) ([]search.Date, bool) {
 }
 
 func (x *indexer) equal(param, text1, text2 string) {
-	x.start(equalKey)
-	x.key = appendTerm(appendTerm(appendName(x.key, param), text1), text2)
+	x.start(equalKey, param)
+	x.key = appendTerm(appendTerm(x.key, text1), text2)
 	x.key = append(x.key, x.tail...)
 	x.give(x.value)
 }
 
-func (x *indexer) reference(v search.Reference, t *search.Terms) {
-	if v.ID != "" && !local(t, v.Type, v.ID, contained(v.Param)...) {
+// text indexes a text by its beginning.
+func (x *indexer) text(param, text string) {
+	x.start(textKey, param)
+	x.key = appendText(x.key, cutAt(text, maxText))
+	x.finish(nil)
+}
+
+func (x *indexer) reference(v *search.Reference, t *search.Terms) {
+	if v.ID != "" && !local(t.References, v.Type, v.ID, contained(v.Param)...) && !paired(v, t) {
 		x.equal(v.Param, v.ID, v.Type)
 	}
 	if v.URL != "" {
@@ -201,31 +287,38 @@ func (x *indexer) reference(v search.Reference, t *search.Terms) {
 }
 
 // local reports whether a resource refers to a resource of this server under one of the parameters.
-func local(t *search.Terms, resourceType, id string, params ...string) bool {
-	return slices.ContainsFunc(t.References, func(r search.Reference) bool {
+func local(refs []search.Reference, resourceType, id string, params ...string) bool {
+	return len(params) > 0 && slices.ContainsFunc(refs, func(r search.Reference) bool {
 		return r.Type == resourceType && r.ID == id && slices.Contains(params, r.Param)
 	})
 }
 
+// paired reports whether a patient is found by the categories of the resource.
+func paired(v *search.Reference, t *search.Terms) bool {
+	return v.Param == "patient" && v.Type == "Patient" &&
+		slices.ContainsFunc(t.Tokens, func(v search.Token) bool { return v.Param == "category" })
+}
+
 // pairs indexes every code and category of a patient.
 func (x *indexer) pairs(t *search.Terms) {
-	for i, r := range t.References {
+	for i := range t.References {
+		r := &t.References[i]
 		if r.Type != "Patient" || r.ID == "" || !slices.Contains(pairPatient, r.Param) {
 			continue
 		}
-		if local(&search.Terms{References: t.References[:i]}, r.Type, r.ID, pairPatient...) {
+		if local(t.References[:i], r.Type, r.ID, pairPatient...) {
 			continue
 		}
 		value := x.value
-		if !local(t, r.Type, r.ID, "patient") {
+		if !local(t.References, r.Type, r.ID, "patient") {
 			value = nil
 		}
 		for _, v := range t.Tokens {
 			if !slices.Contains(pairKind, v.Param) {
 				continue
 			}
-			x.start(equalKey)
-			x.key = appendTerm(appendName(x.key, pairName(v.Param)), r.ID)
+			x.start(equalKey, pairName(v.Param))
+			x.key = appendTerm(x.key, r.ID)
 			x.key = appendTerm(appendTerm(x.key, v.Code), v.System)
 			x.key = append(x.key, x.tail...)
 			x.give(value)
@@ -233,16 +326,15 @@ func (x *indexer) pairs(t *search.Terms) {
 	}
 }
 
-func (x *indexer) quantity(v search.Quantity, t *search.Terms) {
-	if slices.ContainsFunc(contained(v.Param), func(other string) bool {
-		same := v
-		same.Param = other
-		return slices.Contains(t.Quantities, same)
+// quantity indexes a value by the code of its unit and its number.
+func (x *indexer) quantity(v *search.Quantity, all []search.Quantity) {
+	if others := contained(v.Param); others != nil && len(all) <= many && slices.ContainsFunc(all, func(q search.Quantity) bool {
+		return q.Code == v.Code && q.Low == v.Low && q.High == v.High && q.System == v.System && q.Unit == v.Unit && slices.Contains(others, q.Param)
 	}) {
 		return
 	}
-	x.start(quantityKey)
-	x.key = appendName(x.key, v.Param)
+	x.start(quantityKey, v.Param)
+	x.key = appendTerm(x.key, v.Code)
 	switch {
 	case v.Low == nil:
 		x.key = append(x.key, long)
@@ -253,4 +345,24 @@ func (x *indexer) quantity(v search.Quantity, t *search.Terms) {
 		x.key = appendFloat(append(x.key, short), below(v.Low))
 	}
 	x.finish(nil)
+}
+
+// tuples sees to it that a composite is found by the tokens and references of its parts:
+// nearly always they are those of a parameter of the resource, and indexed as such.
+func (x *indexer) tuples(t *search.Terms) {
+	for i := range t.Tuples {
+		for j := range t.Tuples[i].Parts {
+			part := &t.Tuples[i].Parts[j]
+			for _, v := range part.Tokens {
+				if !x.hasToken(t, v) && !usual(x.resourceType, v.Param, v.Code) {
+					x.equal(v.Param, v.Code, v.System)
+				}
+			}
+			for k := range part.References {
+				if v := &part.References[k]; len(t.References) > many || !slices.Contains(t.References, *v) {
+					x.reference(v, part)
+				}
+			}
+		}
+	}
 }

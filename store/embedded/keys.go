@@ -20,12 +20,44 @@ const (
 	dateKey     = 'd'
 	equalKey    = 'e'
 	quantityKey = 'q'
+	textKey     = 's'
 	updatedKey  = 'u'
+	pastKey     = 'v'
 	journalKey  = 'j'
 )
 
-// The kinds of index keys: everything that is derived from the current versions.
-var indexKinds = []byte{countKey, dateKey, equalKey, quantityKey, updatedKey}
+// The kinds of index keys: everything that is derived from the versions. Those of termKinds
+// depend on the search parameters, and there may be two generations of them.
+var (
+	indexKinds = []byte{countKey, updatedKey, pastKey}
+	termKinds  = []byte{dateKey, equalKey, quantityKey, textKey}
+)
+
+// generation tells which of two sets of keys an index of terms is. Its bit is set in the
+// kinds of its keys.
+type generation byte
+
+const (
+	lowerCase generation = 0
+	upperCase generation = 0x20
+)
+
+func (g generation) other() generation { return g ^ upperCase }
+
+// kind is the first byte of keys of the generation.
+func (g generation) kind(kind byte) byte { return kind ^ byte(g) }
+
+// isIndex reports whether a key is only ever read as one of a range.
+func isIndex(key []byte) bool {
+	if len(key) == 0 {
+		return false
+	}
+	switch key[0] | byte(upperCase) { // of either generation
+	case dateKey, equalKey, quantityKey, textKey, updatedKey, pastKey:
+		return true
+	}
+	return false
+}
 
 // A resource stands in one of two places of an index that ends in a date or a number:
 // the short ones lie within shortSpan of their low edge, so that a range finds them
@@ -42,6 +74,7 @@ const (
 	dateLen    = 9 // bytes of a date in a key
 	updatedLen = 8 // bytes of lastUpdated in a key
 	floatLen   = 8 // bytes of a number in a key
+	versionLen = 8 // bytes of a version in a key
 
 	// maxTerm is how much of a value an index key holds. What is longer is cut and
 	// told apart by its hash; the resource decides in the end.
@@ -83,6 +116,36 @@ func cutText(src []byte) (s string, rest []byte, ok bool) {
 			b, src = append(b, 0), src[i+2:]
 		default:
 			return "", nil, false
+		}
+	}
+}
+
+// appendPrefix appends a text so that the keys of all texts that begin with it begin with it.
+func appendPrefix(dst []byte, s string) []byte {
+	dst = appendText(dst, s)
+	return dst[:len(dst)-2]
+}
+
+// maxText is how much of a text that is searched by its beginning an index key holds.
+const maxText = 128
+
+func cutAt(s string, n int) string { return s[:min(len(s), n)] }
+
+// textLen is the length of what appendText wrote at the beginning of src, -1 if it did not.
+// A zero byte in it is followed by 0xff, its end is not.
+func textLen(src []byte) int {
+	for n := 0; ; {
+		i := bytes.IndexByte(src[n:], 0)
+		if i < 0 || n+i+1 >= len(src) {
+			return -1
+		}
+		n += i + 2
+		switch src[n-1] {
+		case 1:
+			return n
+		case 0xff:
+		default:
+			return -1
 		}
 	}
 }
@@ -179,6 +242,11 @@ func appendEarlierPrefix(dst []byte, resourceType, id string) []byte {
 
 func appendEarlier(dst []byte, resourceType, id string, version uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendEarlierPrefix(dst, resourceType, id), ^version)
+}
+
+func appendPast(dst []byte, resourceType, id string, version uint64, lastUpdated time.Time) []byte {
+	dst = appendUpdated(appendName(append(dst, pastKey), resourceType), lastUpdated)
+	return binary.BigEndian.AppendUint64(appendName(dst, id), ^version)
 }
 
 func countOf(resourceType string) []byte { return append([]byte{countKey}, resourceType...) }

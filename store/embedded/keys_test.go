@@ -205,7 +205,7 @@ func TestOnlyOneDateIsKeptInAValue(t *testing.T) {
 
 func TestPairsOfASubjectThatIsNoPatientParameterSayNothing(t *testing.T) {
 	values := map[string][]byte{}
-	x := indexer{resourceType: "Observation", id: "a", emit: func(key, value []byte) error {
+	x := indexer{params: newParameters(search.R4()), resourceType: "Observation", id: "a", emit: func(key, value []byte) error {
 		values[string(key)] = bytes.Clone(value)
 		return nil
 	}}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
 )
 
@@ -15,9 +14,9 @@ import (
 type order int
 
 const (
-	unordered order = iota
-	byDate          // the newest first, then by id
-	byUpdated       // the latest first, then by id
+	unordered order = iota // one range after the other, and then the ids
+	byDate                 // the newest first, then by id
+	byUpdated              // the latest first, then by id
 	byID
 )
 
@@ -27,11 +26,9 @@ type plan struct {
 	// backwards: the places are read from the last to the first.
 	backwards bool
 	ranges    []keyRange
-	// place is how many bytes of a key are between the cut and the id.
-	place int
-	// ids, if there are no ranges, are the resources that may match.
+	// ids are resources that may match, in their order.
 	ids []string
-	// decided are the clauses that hold for whatever the ranges give.
+	// decided are the clauses that hold for whatever a dated plan gives.
 	decided []int
 	// dated: the values of the keys tell the dates of the resources.
 	dated bool
@@ -40,13 +37,17 @@ type plan struct {
 	// once: no resource comes twice, but right after itself.
 	once bool
 	rank rank
+	// indexes are the names of those that are read, for people.
+	indexes []string
 }
 
-// keyRange is where keys of one kind are. cut is the length of what they share; behind it
-// is the place, by which they are sorted, and the id.
+// keyRange is where keys of one kind are. cut is the length of what they share. Behind it
+// are some texts that are passed over, then place bytes by which the keys are sorted, and the id.
 type keyRange struct {
-	lower, upper []byte
-	cut          int
+	lower, upper      []byte
+	cut, texts, place int
+	// keep, if there is one, says of what is behind the cut whether the resource may match.
+	keep func(rest []byte) bool
 }
 
 // rank says how few resources an index is expected to give: less is better. It is a
@@ -60,259 +61,91 @@ const (
 	rankReference
 	rankPatientCategory
 	rankPatient
+	rankText
 	rankCode
 	rankRange
 	rankCommon
 	rankQuantity
+	rankPart // of a text: all texts are read
 	rankAll
 )
 
 // selective reports whether an index is worth it even if its results must be sorted.
-func (r rank) selective() bool { return r < rankCode }
-
-// Limits of a plan.
-const (
-	maxRanges  = 1024 // ranges that are merged: two for each value, of short and of long dates
-	maxSystems = 32   // systems of one code, or types of one id, that are tried one by one
-)
+func (r rank) selective() bool { return r < rankText }
 
 // planner finds plans for a query.
 type planner struct {
 	view *view
 	q    search.Query
-	// oldest and newest bound where the keys of a match can be, if bounded.
+	// bounds are where the keys of a match can be.
 	bounds bounds
 	err    error
 }
 
-// bounds are the first and the last date that a match can have as its place by date. A
-// zero time is no bound. Only a resource of a short date has an oldest place.
-type bounds struct{ oldest, newest time.Time }
-
 func newPlanner(v *view, q search.Query) *planner {
+	if len(q.Sort) == 0 {
+		q.Sort = []search.Sort{{Param: "_id"}}
+	}
 	p := &planner{view: v, q: q}
 	for i := range q.Where {
-		if c := &q.Where[i]; c.Param.Name == sortDate && c.Modifier == "" {
+		if c := &q.Where[i]; c.Param.Name == sortDate && c.Param.Type == search.DateParam && c.Modifier == "" && len(c.Values) > 0 {
 			p.bounds = p.bounds.and(dateBounds(c))
 		}
 	}
 	return p
 }
 
-// dateBounds are the bounds that one clause gives: those of its widest value.
-func dateBounds(c *search.Clause) bounds {
-	var b bounds
-	for i := range c.Values {
-		v := &c.Values[i]
-		var one bounds
-		switch v.Prefix {
-		case search.NE:
-		case search.GT, search.GE, search.SA:
-			one.oldest = v.From.Add(-shortSpan)
-		case search.LT, search.LE, search.EB:
-			one.newest = v.To
-		default:
-			one = bounds{oldest: v.From.Add(-shortSpan), newest: v.To}
-		}
-		if i == 0 {
-			b = one
-			continue
-		}
-		b.oldest = earliest(b.oldest, one.oldest)
-		if b.newest.IsZero() || one.newest.IsZero() {
-			b.newest = time.Time{}
-		} else if one.newest.After(b.newest) {
-			b.newest = one.newest
-		}
-	}
-	return b
-}
-
-// earliest is the earlier of two bounds, of which a zero one reaches to the beginning.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.IsZero() {
-		return time.Time{}
-	}
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func (b bounds) and(o bounds) bounds {
-	if o.oldest.After(b.oldest) {
-		b.oldest = o.oldest
-	}
-	if b.newest.IsZero() || !o.newest.IsZero() && o.newest.Before(b.newest) {
-		b.newest = o.newest
-	}
-	return b
-}
-
 // best is the plan with the fewest candidates, in whatever order, and the plan that
 // reads in the order of the query, if they differ and the first must be sorted.
 func (p *planner) best() (best plan, inOrder *plan, err error) {
-	best = plan{rank: rankAll}
-	found := false
+	best, found := p.pair()
 	for i := range p.q.Where {
-		if one, ok := p.clause(i); ok && (!found || one.rank < best.rank) {
-			best, found = one, true
+		c := &p.q.Where[i]
+		if found && atBest(c) >= best.rank {
+			continue // to find out what is in the index costs as well
 		}
-	}
-	if one, ok := p.pair(); ok && (!found || one.rank < best.rank) {
-		best, found = one, true
+		if one, exact, ok := p.clause(c); ok && (!found || one.rank < best.rank) {
+			if best, found = one, true; exact {
+				best.decided = []int{i}
+			}
+		}
 	}
 	if p.err != nil {
 		return plan{}, nil, p.err
 	}
 	ordered := p.ordered()
-	if !found {
+	if !found || best.rank >= ordered.rank {
 		return ordered, nil, nil
 	}
 	p.turn(&best)
-	if best.inOrderOf(p.q) || best.ids != nil {
+	if best.inOrderOf(p.q) {
 		return best, nil, nil
 	}
 	return best, &ordered, nil
 }
 
-// clause is the plan that one clause gives.
-func (p *planner) clause(i int) (plan, bool) {
-	c := &p.q.Where[i]
+// atBest is a rank that no plan of a clause is below.
+func atBest(c *search.Clause) rank {
 	switch {
-	case len(c.Values) == 0, c.Modifier == "not", c.Modifier == "missing":
-		return plan{}, false
-	case c.Param.Name == "_id":
-		return p.ids(c), true
-	case c.Param.Name == "_lastUpdated":
-		return p.updated(c)
-	case c.Param.Type == search.DateParam:
-		return p.dates(c)
-	case c.Param.Type == search.QuantityParam:
-		return p.quantities(c)
-	}
-	prefixes, exact, ok := p.equal(c)
-	if !ok {
-		return plan{}, false
-	}
-	one := p.dated(prefixes)
-	one.rank = rankOf(c)
-	if exact {
-		one.decided = []int{i}
-	}
-	return one, true
-}
-
-func rankOf(c *search.Clause) rank {
-	if c.Modifier == "identifier" {
+	case c.Any != nil, c.Has != nil, c.Chain == nil && c.Among != nil, c.Param.Name == "_id", c.Param.Type == search.CompositeParam:
+		return rankID
+	case c.Modifier == "identifier":
 		return rankIdentifier
 	}
-	switch c.Param.Name {
-	case "identifier":
-		return rankIdentifier
-	case "patient", "subject":
-		return rankPatient
-	case "category", "status", "gender", "active":
-		return rankCommon
-	}
-	if c.Param.Type == search.ReferenceParam {
+	switch c.Param.Type {
+	case search.TokenParam:
+		return rankOfToken(c.Param.Name)
+	case search.ReferenceParam:
+		return rankOfReference(c.Param.Name)
+	case search.StringParam:
+		return rankText
+	case search.URIParam:
 		return rankReference
+	case search.DateParam:
+		return rankRange
+	default:
+		return rankQuantity
 	}
-	return rankCode
-}
-
-func (p *planner) ids(c *search.Clause) plan {
-	ids := make([]string, 0, len(c.Values))
-	for i := range c.Values {
-		if id := c.Values[i].Code; fhir.ValidID(id) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return plan{ids: slices.Compact(ids), once: true, rank: rankID}
-}
-
-// equal are the beginnings of the keys of all resources that may hold one of the values,
-// and whether all that have such a key do.
-func (p *planner) equal(c *search.Clause) (prefixes [][]byte, exact, ok bool) {
-	exact = true
-	names := []string{c.Param.Name}
-	if c.Modifier == "identifier" {
-		names[0] = identifierName(c.Param.Name)
-	} else if others := contained(c.Param.Name); others != nil {
-		names, exact = append(names, others...), false
-	}
-	add := func(some [][]byte, few bool) bool {
-		prefixes = append(prefixes, some...)
-		return few
-	}
-	for _, name := range names {
-		for i := range c.Values {
-			v := &c.Values[i]
-			token := c.Param.Type == search.TokenParam || c.Modifier == "identifier"
-			if token && v.AnyCode {
-				return nil, false, false
-			}
-			exact = exact && max(len(v.Code), len(v.System), len(v.RefID), len(v.URL)) < maxTerm
-			ok := true
-			switch {
-			case token && v.AnySystem:
-				ok = add(p.seconds(p.term(name, v.Code)))
-			case token:
-				prefixes = append(prefixes, appendTerm(p.term(name, v.Code), v.System))
-			case v.RefID != "" && v.RefType == "":
-				ok = add(p.seconds(p.term(name, v.RefID)))
-			case v.RefID != "":
-				prefixes = append(prefixes, appendTerm(p.term(name, v.RefID), v.RefType))
-			}
-			if !token && v.URL != "" {
-				prefixes = append(prefixes, appendTerm(p.term(urlName(name), v.URL), ""))
-			}
-			if !ok {
-				return nil, false, false
-			}
-		}
-	}
-	return distinct(prefixes), exact, len(prefixes) <= maxRanges/2
-}
-
-// term is the beginning of the keys of a parameter with that first text.
-func (p *planner) term(name, text string) []byte {
-	return appendTerm(appendName(appendName([]byte{equalKey}, p.q.Type), name), text)
-}
-
-// seconds are the beginnings of the keys that follow prefix by one more text: the systems
-// that a code has, or the types that an id has. It reports false if they are many.
-func (p *planner) seconds(prefix []byte) (found [][]byte, few bool) {
-	if p.err != nil {
-		return nil, false
-	}
-	it, err := p.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		p.err = err
-		return nil, false
-	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		end := bytes.Index(it.Key()[len(prefix):], []byte{0, 1})
-		if end < 0 {
-			p.err = errIndex
-			return nil, false
-		}
-		one := bytes.Clone(it.Key()[:len(prefix)+end+2])
-		if len(found) == maxSystems {
-			return nil, false
-		}
-		found = append(found, one)
-		ok = it.SeekGE(after(one))
-	}
-	p.err = it.Error()
-	return found, p.err == nil
-}
-
-func distinct(prefixes [][]byte) [][]byte {
-	slices.SortFunc(prefixes, bytes.Compare)
-	return slices.CompactFunc(prefixes, bytes.Equal)
 }
 
 // pair is the plan for what is searched within a patient: the code, else the category.
@@ -325,17 +158,17 @@ func (p *planner) pair() (plan, bool) {
 		for _, kind := range pairKind {
 			for j := range p.q.Where {
 				c := &p.q.Where[j]
-				if c.Param.Name != kind || c.Modifier != "" || len(c.Values) == 0 {
+				if c.Param.Name != kind || c.Modifier != "" && c.Modifier != "in" || len(c.Values) == 0 {
 					continue
 				}
-				one, ok := p.pairOf(patients, c)
+				one, sure, ok := p.pairOf(patients, c)
 				if !ok {
 					continue
 				}
 				if exact {
 					one.decided = append(one.decided, i)
 				}
-				if !slices.ContainsFunc(c.Values, func(v search.Value) bool { return len(v.Code) >= maxTerm || len(v.System) >= maxTerm }) {
+				if sure {
 					one.decided = append(one.decided, j)
 				}
 				return one, true
@@ -347,10 +180,22 @@ func (p *planner) pair() (plan, bool) {
 
 // patients are the ids of patients that a clause asks for, if it asks for nothing else.
 func (p *planner) patients(c *search.Clause) (ids []string, exact, ok bool) {
-	if !slices.Contains(pairPatient, c.Param.Name) || c.Modifier != "" && c.Modifier != "Patient" || len(c.Values) == 0 {
+	if !slices.Contains(pairPatient, c.Param.Name) {
 		return nil, false, false
 	}
 	exact = c.Param.Name == "patient"
+	if c.Chain != nil {
+		for key := range c.Among {
+			if key.Type != "Patient" || len(c.Among) > p.view.limits.linked {
+				return nil, false, false
+			}
+			ids = append(ids, key.ID)
+		}
+		return ids, exact, len(ids) > 0
+	}
+	if c.Modifier != "" && c.Modifier != "Patient" || len(c.Values) == 0 {
+		return nil, false, false
+	}
 	for i := range c.Values {
 		v := &c.Values[i]
 		if v.RefID == "" || v.RefType != "Patient" || v.URL != "" || len(v.RefID) >= maxTerm {
@@ -361,48 +206,91 @@ func (p *planner) patients(c *search.Clause) (ids []string, exact, ok bool) {
 	return ids, exact, true
 }
 
-func (p *planner) pairOf(patients []string, c *search.Clause) (plan, bool) {
-	if len(patients)*len(c.Values) > maxRanges/2 {
-		return plan{}, false
+func (p *planner) pairOf(patients []string, c *search.Clause) (one plan, exact, ok bool) {
+	if len(patients)*len(c.Values) > p.view.limits.ranges/2 {
+		return plan{}, false, false
 	}
 	var prefixes [][]byte
+	exact = true
 	for _, id := range patients {
-		start := p.term(pairName(c.Param.Name), id)
-		for i := range c.Values {
-			v := &c.Values[i]
-			if v.AnyCode {
-				return plan{}, false
-			}
-			part := appendTerm(bytes.Clone(start), v.Code)
-			if !v.AnySystem {
-				prefixes = append(prefixes, appendTerm(part, v.System))
-				continue
-			}
-			some, few := p.seconds(part)
-			if !few {
-				return plan{}, false
-			}
-			prefixes = append(prefixes, some...)
+		some, sure, ok := p.tokens(p.term(pairName(c.Param.Name), id), c.Values)
+		if !ok {
+			return plan{}, false, false
 		}
+		prefixes, exact = append(prefixes, some...), exact && sure
 	}
 	prefixes = distinct(prefixes)
-	if len(prefixes) > maxRanges/2 {
-		return plan{}, false
+	if len(prefixes) > p.view.limits.ranges/2 {
+		return plan{}, false, false
 	}
-	one := p.dated(prefixes)
+	one = p.dated(prefixes)
+	one.indexes = []string{"patient and " + c.Param.Name}
 	one.rank = rankPatientCategory
 	if c.Param.Name == "code" {
 		one.rank = rankPatientCode
 	}
-	return one, true
+	return one, exact, true
+}
+
+// prefix is the beginning of the keys of a parameter in one of the indexes.
+func (p *planner) prefix(kind byte, name string) []byte {
+	return appendName(appendName([]byte{p.view.generation.kind(kind)}, p.q.Type), name)
+}
+
+// term is the beginning of the keys of a parameter with that first text.
+func (p *planner) term(name, text string) []byte {
+	return appendTerm(p.prefix(equalKey, name), text)
+}
+
+// value is what several keys have in common: their beginning, and the texts at its end.
+type value struct {
+	prefix []byte
+	texts  [2]string
+}
+
+// values are the different texts that follow a prefix, n in each key, as they were cut. It
+// reports false if they are more than limit.
+func (p *planner) values(prefix []byte, n, limit int) (found []value, few bool) {
+	if p.err != nil {
+		return nil, false
+	}
+	it, err := p.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		p.err = err
+		return nil, false
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		if len(found) == limit {
+			return nil, false
+		}
+		var one value
+		rest := it.Key()[len(prefix):]
+		for i := range n {
+			if one.texts[i], rest, ok = cutText(rest); !ok {
+				p.err = errIndex
+				return nil, false
+			}
+		}
+		one.prefix = bytes.Clone(it.Key()[:len(it.Key())-len(rest)])
+		found = append(found, one)
+		ok = it.SeekGE(after(one.prefix))
+	}
+	p.err = it.Error()
+	return found, p.err == nil
+}
+
+func distinct(prefixes [][]byte) [][]byte {
+	slices.SortFunc(prefixes, bytes.Compare)
+	return slices.CompactFunc(prefixes, bytes.Equal)
 }
 
 // dated is the plan that reads what follows the prefixes, as far as the dates allow.
 func (p *planner) dated(prefixes [][]byte) plan {
-	one := plan{order: byDate, place: dateLen, dated: true, once: true}
-	if !hasDate(p.q.Type) {
+	one := plan{order: byDate, dated: true, once: true}
+	if !p.view.params.hasDate(p.q.Type) {
 		// All have the same place by date, so that the ids are in order.
-		one.order, one.place = byID, 0
+		one.order = byID
 		for _, prefix := range prefixes {
 			start := appendDate(append(bytes.Clone(prefix), short), time.Time{})
 			one.ranges = append(one.ranges, keyRange{lower: start, upper: after(start), cut: len(start)})
@@ -415,34 +303,17 @@ func (p *planner) dated(prefixes [][]byte) plan {
 	return one
 }
 
-// ranges are the keys with that prefix whose dates are within b.
-func (b bounds) ranges(prefix []byte) []keyRange {
-	var ranges []keyRange
-	for _, class := range []byte{short, long} {
-		start := append(bytes.Clone(prefix), class)
-		r := keyRange{lower: start, upper: after(start), cut: len(start)}
-		if !b.newest.IsZero() {
-			r.lower = appendDate(bytes.Clone(start), b.newest)
-		}
-		if class == short && !b.oldest.IsZero() {
-			r.upper = after(appendDate(bytes.Clone(start), b.oldest))
-		}
-		ranges = append(ranges, r)
-	}
-	return ranges
-}
-
 // dates is the plan for a range of dates.
 func (p *planner) dates(c *search.Clause) (plan, bool) {
 	b := dateBounds(c)
 	if b == (bounds{}) {
 		return plan{}, false
 	}
-	one := plan{place: dateLen, rank: rankRange, once: true}
+	one := plan{rank: rankRange, once: true, indexes: []string{c.Param.Name}}
 	if c.Param.Name == sortDate {
 		one.order, one.dated, b = byDate, true, p.bounds
 	}
-	one.ranges = b.ranges(appendName(appendName([]byte{dateKey}, p.q.Type), c.Param.Name))
+	one.ranges = b.ranges(p.prefix(dateKey, c.Param.Name))
 	return one, true
 }
 
@@ -452,9 +323,9 @@ func (p *planner) updated(c *search.Clause) (plan, bool) {
 	if b == (bounds{}) {
 		return plan{}, false
 	}
-	one := plan{order: byUpdated, place: updatedLen, once: true, rank: rankRange}
+	one := plan{order: byUpdated, once: true, rank: rankRange, indexes: []string{"_lastUpdated"}}
 	start := appendName([]byte{updatedKey}, p.q.Type)
-	r := keyRange{lower: start, upper: after(start), cut: len(start)}
+	r := keyRange{lower: start, upper: after(start), cut: len(start), place: updatedLen}
 	if !b.newest.IsZero() {
 		r.lower = appendUpdated(bytes.Clone(start), b.newest.Add(time.Millisecond))
 	}
@@ -465,64 +336,23 @@ func (p *planner) updated(c *search.Clause) (plan, bool) {
 	return one, true
 }
 
-// quantities is the plan for a range of numbers, of whatever unit.
-func (p *planner) quantities(c *search.Clause) (plan, bool) {
-	one := plan{place: floatLen, rank: rankQuantity}
-	for _, name := range append(contained(c.Param.Name), c.Param.Name) {
-		for i := range c.Values {
-			for _, class := range []byte{short, long} {
-				start := append(appendName(appendName([]byte{quantityKey}, p.q.Type), name), class)
-				r := keyRange{lower: start, upper: after(start), cut: len(start)}
-				v := &c.Values[i]
-				switch v.Prefix {
-				case search.NE:
-					return plan{}, false
-				case search.GT, search.GE:
-					if class == short {
-						r.lower = appendFloat(bytes.Clone(start), below(v.Number))
-					}
-				case search.SA:
-					r.lower = appendFloat(bytes.Clone(start), below(v.Number))
-				case search.LT, search.LE, search.EB:
-					r.upper = after(appendFloat(bytes.Clone(start), above(v.Number)))
-				case search.AP:
-					r.upper = after(appendFloat(bytes.Clone(start), above(v.High)))
-					if class == short {
-						r.lower = appendFloat(bytes.Clone(start), below(v.Low))
-					}
-				default:
-					r.lower = appendFloat(bytes.Clone(start), below(v.Low))
-					r.upper = after(appendFloat(bytes.Clone(start), above(v.High)))
-				}
-				one.ranges = append(one.ranges, r)
-			}
-		}
-	}
-	return one, len(one.ranges) <= maxRanges
-}
-
 // ordered is the plan that reads all resources in the order of the query.
 func (p *planner) ordered() plan {
 	var one plan
 	switch first := p.q.Sort[0]; {
-	case first.Param == sortDate && hasDate(p.q.Type):
-		one = p.dated([][]byte{appendName(appendName([]byte{dateKey}, p.q.Type), sortDate)})
+	case first.Param == sortDate && p.view.params.hasDate(p.q.Type):
+		one = p.dated([][]byte{p.prefix(dateKey, sortDate)})
+		one.indexes = []string{sortDate}
 	case first.Param == "_lastUpdated":
 		start := appendName([]byte{updatedKey}, p.q.Type)
-		one = plan{order: byUpdated, place: updatedLen, once: true, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start)}}}
+		one = plan{order: byUpdated, once: true, indexes: []string{"_lastUpdated"}, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start), place: updatedLen}}}
 	default:
 		start := currentPrefix(p.q.Type)
-		one = plan{order: byID, records: true, once: true, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start)}}}
+		one = plan{order: byID, records: true, once: true, indexes: []string{"all resources of the type"}, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start)}}}
 	}
 	one.rank = rankAll
 	p.turn(&one)
 	return one
-}
-
-// hasDate reports whether all resources of a type are in the index by date.
-func hasDate(resourceType string) bool {
-	_, ok := search.Lookup(resourceType, sortDate)
-	return ok
 }
 
 // inOrderOf reports whether the plan gives the first key of the order of q, so that
@@ -542,17 +372,20 @@ func (one *plan) inOrderOf(q search.Query) bool {
 // exactlyOrderOf reports whether a plan that gives the first key of the order of q gives
 // the others as well.
 func (one *plan) exactlyOrderOf(q search.Query) bool {
-	return one.order == byID || len(q.Sort) == 1 || q.Sort[1] == search.Sort{Param: "_id"}
+	return one.order == byID || len(q.Sort) == 1 || q.Sort[1].Param == "_id" && !q.Sort[1].Descending
 }
 
 // turn sets the direction of a plan that is in the order of the query, and lets it begin
 // where the page begins.
 func (p *planner) turn(one *plan) {
-	if !one.inOrderOf(p.q) || one.ids != nil {
+	if !one.inOrderOf(p.q) {
 		return
 	}
 	down := p.q.Sort[0].Descending
 	one.backwards = down == (one.order == byID)
+	if one.backwards {
+		slices.Reverse(one.ids)
+	}
 	at := p.q.After
 	if at == nil {
 		return

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ func parseQuery(t testing.TB, text string) search.Query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, _, err := search.Parse(of, pairs, search.Options{Handling: search.Strict})
+	q, _, err := search.R4().Parse(of, pairs, search.Options{Handling: search.Strict})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -35,41 +36,63 @@ func TestPlans(t *testing.T) {
 	v := s.look()
 	defer s.letGo(v)
 	names := map[rank]string{rankID: "ids", rankIdentifier: "identifier", rankPatientCode: "patient+code", rankReference: "reference",
-		rankPatientCategory: "patient+category", rankPatient: "patient", rankCode: "code", rankRange: "range", rankCommon: "common", rankQuantity: "quantity", rankAll: "all"}
+		rankPatientCategory: "patient+category", rankPatient: "patient", rankCode: "code", rankRange: "range", rankText: "text", rankPart: "part", rankCommon: "common", rankQuantity: "quantity", rankAll: "all"}
 	orders := map[order]string{unordered: "unordered", byDate: "date", byUpdated: "updated", byID: "id"}
 	for query, want := range map[string]string{
-		"Observation?_id=a,b&patient=p1":                                              "ids by unordered",
-		"Observation?identifier=1&patient=p1":                                         "identifier by date",
-		"Observation?patient=p1&code=http://loinc.org%7Cc1&_sort=-date":               "patient+code by date, as asked, all decided",
-		"Observation?patient=p1&code=http://loinc.org%7Cc1&date=ge2026&_sort=-date":   "patient+code by date, as asked, all decided",
-		"Observation?patient=p1&code=c&_sort=date":                                    "patient+code by date, as asked, backwards, all decided",
-		"Observation?subject=Patient/p1&code=c&_sort=-date":                           "patient+code by date, as asked",
-		"Observation?patient=p1&category=k1&status=final&_sort=-date":                 "patient+category by date, as asked",
-		"Observation?patient=p1&category=k1&_lastUpdated=gt2026-01-01&_sort=-date":    "patient+category by date, as asked",
-		"Observation?patient=p1&code=c&category=k1&_sort=-date":                       "patient+code by date, as asked",
-		"Observation?patient=p1&date=2026":                                            "patient by date, all decided",
-		"Observation?patient=p1,p2&code=c,d,http://loinc.org%7Cc1&_sort=-date":        "patient+code by date, as asked, all decided",
-		"Observation?patient:missing=false&code=c&_sort=-date":                        "code by date, as asked",
-		"Observation?device=Device/d1&code=c&_sort=-date":                             "reference by date, as asked",
-		"Observation?subject=p1":                                                      "patient by date",
-		"Observation?subject:identifier=urn:x%7C1":                                    "identifier by date, all decided",
-		"Observation?combo-code=c":                                                    "code by date",
-		"Observation?status=final&date=ge2026-01-01&_sort=-date":                      "range by date, as asked",
-		"Observation?date=ge2026-01-01&_sort=-date":                                   "range by date, as asked, all decided",
-		"Observation?date=ge2026-01-01":                                               "range by date, all decided",
-		"Observation?_lastUpdated=ge2026-01-01&_sort=-_lastUpdated":                   "range by updated, as asked",
-		"Observation?category=k1&_sort=-date":                                         "common by date, as asked, all decided",
-		"Observation?value-quantity=gt5":                                              "quantity by unordered",
-		"Observation?code:not=c&_sort=-date":                                          "all by date, as asked",
-		"Observation?code=http://loinc.org%7C&_sort=_lastUpdated":                     "all by updated, as asked, backwards",
-		"Observation?date=ne2026&_sort=-_id":                                          "all by id, as asked, backwards",
-		"Observation?_sort=date":                                                      "all by date, as asked, backwards, all decided",
-		"Patient?identifier=urn:mrn%7C1":                                              "identifier by id, as asked, all decided",
-		"Patient?birthdate=lt1960":                                                    "range by unordered",
-		"Patient?gender=male&_sort=-_id":                                              "common by id, as asked, backwards, all decided",
-		"Device?patient=p1":                                                           "patient by id, as asked, all decided",
-		"Observation?patient=" + strings.Repeat("p1,", 150) + "p2&code=c&_sort=-date": "patient+code by date, as asked, all decided",
-		"Observation?code=" + numbered("c", 200) + "&patient=" + numbered("p", 200):   "patient by date",
+		"Observation?_id=a,b&patient=p1":                                                 "ids by id",
+		"Observation?identifier=1&patient=p1":                                            "identifier by date, as asked",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&_sort=-date":                  "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&date=ge2026&_sort=-date":      "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=c&_sort=date":                                       "patient+code by date, as asked, backwards, all decided",
+		"Observation?subject=Patient/p1&code=c&_sort=-date":                              "patient+code by date, as asked",
+		"Observation?patient=p1&category=k1&status=final&_sort=-date":                    "patient+category by date, as asked",
+		"Observation?patient=p1&category=k1&_lastUpdated=gt2026-01-01&_sort=-date":       "patient+category by date, as asked",
+		"Observation?patient=p1&code=c&category=k1&_sort=-date":                          "patient+code by date, as asked",
+		"Observation?patient=p1&date=2026":                                               "patient by date, as asked, all decided",
+		"Observation?patient=p1,p2&code=c,d,http://loinc.org%7Cc1&_sort=-date":           "patient+code by date, as asked, all decided",
+		"Observation?patient:missing=false&code=c&_sort=-date":                           "code by date, as asked",
+		"Observation?device=Device/d1&code=c&_sort=-date":                                "reference by date, as asked",
+		"Observation?subject=p1":                                                         "patient by date, as asked",
+		"Observation?subject:identifier=urn:x%7C1":                                       "identifier by date, as asked, all decided",
+		"Observation?combo-code=c":                                                       "code by date, as asked",
+		"Observation?status=final&date=ge2026-01-01&_sort=-date":                         "range by date, as asked",
+		"Observation?date=ge2026-01-01&_sort=-date":                                      "range by date, as asked, all decided",
+		"Observation?date=ge2026-01-01":                                                  "range by date, as asked, all decided",
+		"Observation?_lastUpdated=ge2026-01-01&_sort=-_lastUpdated":                      "range by updated, as asked",
+		"Observation?category=k1&_sort=-date":                                            "common by date, as asked, all decided",
+		"Observation?value-quantity=gt5":                                                 "quantity by unordered",
+		"Observation?code:not=c&_sort=-date":                                             "all by date, as asked",
+		"Observation?code=http://loinc.org%7C&_sort=_lastUpdated":                        "code by date, all decided",
+		"Observation?date=ne2026&_sort=-_id":                                             "all by id, as asked, backwards",
+		"Observation?_sort=date":                                                         "all by date, as asked, backwards, all decided",
+		"Observation?category=k1,vital-signs":                                            "all by date, as asked",
+		"Observation?status=final&_sort=_id":                                             "all by id, as asked",
+		"Observation?status=preliminary":                                                 "common by date, as asked, all decided",
+		"Observation?code=http://loinc.org%7C":                                           "code by date, as asked, all decided",
+		"Observation?code:in=http://hl7.org/fhir/ValueSet/observation-vitalsignresult":   "code by date, as asked, all decided",
+		"Observation?patient=p1&code:in=http://hl7.org/fhir/ValueSet/observation-status": "patient+code by date, as asked, all decided",
+		"Observation?code-value-quantity=c$5":                                            "code by date, as asked",
+		"Observation?combo-code-value-quantity=c$5":                                      "code by date, as asked",
+		"Observation?code:text=x":                                                        "all by date, as asked",
+		"Observation?value-string=x":                                                     "text by unordered",
+		"Observation?_profile=http://x.example":                                          "all by date, as asked",
+		"Observation?derived-from=Observation/1":                                         "reference by date, as asked, all decided",
+		"Patient?name=x&gender=male":                                                     "text by unordered",
+		"Patient?family:exact=x":                                                         "text by unordered",
+		"Patient?family:contains=x":                                                      "part by unordered",
+		"Patient?identifier:of-type=a%7Cb%7Cc":                                           "identifier by id, as asked, all decided",
+		"RiskAssessment?probability=gt0.5":                                               "quantity by unordered",
+		"ValueSet?url=http://x.example/a":                                                "reference by id",
+		"CompartmentDefinition?url=http://x.example/a&_sort=_id":                         "reference by id, as asked",
+		"ValueSet?url:below=http://x.example":                                            "reference by unordered",
+		"ValueSet?url:above=http://x.example/a&_sort=_id":                                "reference by id, as asked",
+		"QuestionnaireResponse?questionnaire=http://x.example/a%7C1":                     "reference by id, as asked",
+		"Patient?identifier=urn:mrn%7C1":                                                 "identifier by id, as asked, all decided",
+		"Patient?birthdate=lt1960":                                                       "range by unordered",
+		"Patient?gender=male&_sort=-_id":                                                 "common by id, as asked, backwards, all decided",
+		"Device?patient=p1":                                                              "patient by id, as asked, all decided",
+		"Observation?patient=" + strings.Repeat("p1,", 150) + "p2&code=c&_sort=-date":    "patient+code by date, as asked, all decided",
+		"Observation?code=" + numbered("c", 200) + "&patient=" + numbered("p", 200):      "patient by date, as asked",
 	} {
 		q := parseQuery(t, query)
 		best, inOrder, err := newPlanner(v, q).best()
@@ -101,6 +124,64 @@ func numbered(prefix string, n int) string {
 		all = append(all, fmt.Sprint(prefix, i))
 	}
 	return strings.Join(all, ",")
+}
+
+func TestACompositeIsFoundByPartsThatTheResourceHasNowhereElse(t *testing.T) {
+	p, err := search.R4().With(search.Custom{
+		Name: "part", Type: search.CompositeParam, Bases: []string{"Observation"}, Expression: "Observation.component",
+		Components: []search.CustomComponent{{Name: "code", Expression: "code"}, {Name: "value-quantity", Expression: "value.as(Quantity)"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenMemory(&Options{Parameters: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := store.Change{Key: fhir.Key{Type: "Observation", ID: "a"}, JSON: []byte(`{"resourceType":"Observation","code":{"text":"x"},"component":[{"code":{"coding":[{"code":"c9"}]},"valueQuantity":{"value":5}}]}`)}
+	if _, err := s.Write(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	q, _, err := p.Parse("Observation", []search.Pair{{Name: "part", Value: "c9$5"}}, search.Options{Handling: search.Strict})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Search(t.Context(), q)
+	plan, explained := s.Explain(t.Context(), q)
+	if err != nil || explained != nil || len(page.Resources) != 1 || !slices.Equal(plan.Indexes, []string{"code"}) {
+		t.Errorf("found %d, %v, by %+v %v", len(page.Resources), err, plan, explained)
+	}
+}
+
+// How a search is answered is told without what was searched for.
+func TestExplain(t *testing.T) {
+	s := memory(t)
+	for i := range 60 {
+		if _, err := s.Write(t.Context(), sample(i, i*5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Write(t.Context(), store.Change{Key: fhir.Key{Type: "Patient", ID: "p1"}, JSON: []byte(`{"resourceType":"Patient","name":[{"family":"Secret"}]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]store.Plan{
+		"Observation?patient=p2&code=http://loinc.org%7Cc1&date=ge2020&_count=3": {Indexes: []string{"patient and code"}, Order: "index"},
+		"Observation?status=final&code:text=secret":                              {Indexes: []string{"date"}, Order: "index", Residual: []string{"status", "code:text"}},
+		"Observation?patient.family=secret&_sort=status":                         {Indexes: []string{"patient"}, Order: "sorted", Links: []store.Plan{{}}},
+		"Patient?_has:Observation:patient:code=c1":                               {Indexes: []string{"_id"}, Order: "index", Residual: []string{"_has:Observation:patient"}, Links: []store.Plan{{}}},
+	} {
+		got, err := s.Explain(t.Context(), parseQuery(t, query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.Indexes, want.Indexes) || got.Order != want.Order || !slices.Equal(got.Residual, want.Residual) || len(got.Links) != len(want.Links) || got.Found > got.Read {
+			t.Errorf("%s: got %+v", query, got)
+		}
+		if text := fmt.Sprint(got); strings.Contains(text, "ecret") || strings.Contains(text, "p2") {
+			t.Errorf("%s: the plan tells values: %s", query, text)
+		}
+	}
 }
 
 // A page in the order of an index is read from its beginning, however much follows.
@@ -143,7 +224,7 @@ func TestAPageReadsNotMuchMoreThanItHas(t *testing.T) {
 
 func TestAQueryOfAnUnknownTypeIsAnError(t *testing.T) {
 	s := memory(t)
-	if _, err := s.Search(t.Context(), search.Query{Type: "Basic", Count: 1}); err == nil {
+	if _, err := s.Search(t.Context(), search.Query{Type: "Quantity", Count: 1}); err == nil {
 		t.Error("it was answered")
 	}
 	// It is kept all the same.

@@ -10,12 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
-
-// maxHistory is how many versions a page has at most.
-const maxHistory = 10000
 
 // Read is the current version of a resource, or the one that key names.
 func (s *Store) Read(ctx context.Context, key fhir.Key) (fhir.Resource, error) {
@@ -132,87 +128,4 @@ func (r *reader) close() error {
 		return nil
 	}
 	return r.it.Close()
-}
-
-// History gives the versions of one resource, newest first. Total is how many there are.
-func (s *Store) History(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
-	if err := s.enter(); err != nil {
-		return store.Page{}, err
-	}
-	defer s.leave()
-	page, err := s.history(ctx, q)
-	if err != nil {
-		return store.Page{}, fmt.Errorf("embedded: history of %s: %w", q.Type, err)
-	}
-	return page, nil
-}
-
-func (s *Store) history(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
-	if !fhir.ValidID(q.ID) || !fhir.ValidType(q.Type) {
-		return store.Page{}, store.ErrNotFound
-	}
-	v := s.look()
-	defer s.letGo(v)
-	r, found, err := v.current(q.Type, q.ID)
-	if err != nil {
-		return store.Page{}, err
-	}
-	if !found {
-		return store.Page{}, store.ErrNotFound
-	}
-	count := q.Count
-	if count <= 0 {
-		count = search.DefaultCount
-	}
-	count = min(count, maxHistory)
-
-	page := store.Page{Total: int(r.version)}
-	before := r.version + 1
-	if q.Before != "" {
-		n, ok := parseVersion(q.Before)
-		if !ok {
-			return store.Page{}, errors.New("the version to go on from is not a version of this server: follow its links as they are")
-		}
-		before = min(before, n)
-	}
-	size := 0
-	add := func(r record) (more bool) {
-		size += len(r.json)
-		if n := len(page.Resources); n == count || n > 0 && size > s.limits.pageBytes {
-			page.Next = &search.Cursor{ID: page.Resources[n-1].Version}
-			return false
-		}
-		page.Resources = append(page.Resources, r.resource(q.Type, q.ID))
-		return true
-	}
-	if before > r.version && !add(r) {
-		return page, nil
-	}
-	it, err := v.snapshot.NewIter(&pebble.IterOptions{
-		LowerBound: appendEarlier(nil, q.Type, q.ID, before-1),
-		UpperBound: after(appendEarlierPrefix(nil, q.Type, q.ID)),
-	})
-	if err != nil {
-		return store.Page{}, err
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		if err = ctx.Err(); err != nil {
-			break
-		}
-		var value []byte
-		if value, err = it.ValueAndErr(); err != nil {
-			break
-		}
-		if r, err = readRecord(value); err != nil {
-			break
-		}
-		r.json = bytes.Clone(r.json)
-		if !add(r) {
-			break
-		}
-	}
-	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
-		return store.Page{}, err
-	}
-	return page, nil
 }

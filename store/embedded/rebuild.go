@@ -6,23 +6,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/fhir"
 )
 
 // checkIndex makes the index anew where it is not the one that this program would make:
-// after an update that brings search parameters, say, or after a crash in the middle of this.
+// after an update that brings search parameters or another kind of key, say, or after a
+// crash in the middle of this.
 func (s *Store) checkIndex() error {
 	is, err := s.value(indexKey)
 	if err != nil {
 		return err
 	}
-	want := indexFingerprint()
-	if bytes.Equal(is, want) {
-		return nil
+	for _, g := range []generation{lowerCase, upperCase} {
+		if bytes.Equal(is, indexNote(s.params, g)) {
+			s.generation = g
+			return s.clean(g.other())
+		}
 	}
 	if is != nil {
 		s.log.record(slog.LevelInfo, "embedded: the search parameters have changed: all resources are indexed anew")
@@ -34,81 +38,153 @@ func (s *Store) checkIndex() error {
 	if is != nil {
 		s.log.record(slog.LevelInfo, "embedded: indexed", "resources", n)
 	}
-	return s.db.Set(indexKey, want, pebble.Sync)
+	return s.db.Set(indexKey, indexNote(s.params, s.generation), pebble.Sync)
 }
 
-// indexFingerprint tells apart all that decides which index keys there are.
-func indexFingerprint() []byte {
-	h := sha256.New()
-	fmt.Fprintln(h, indexVersion)
-	for _, of := range search.Types() {
-		for _, p := range search.Params(of) {
-			fmt.Fprintf(h, "%s %s %s %s %v\n", of, p.Name, p.Type, p.Expression, p.CaseSensitive)
+// clean deletes what a Reindex left that did not come to its end.
+func (s *Store) clean(g generation) error {
+	for _, kind := range termKinds {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{g.kind(kind)}, UpperBound: []byte{g.kind(kind) + 1}})
+		if err != nil {
+			return err
+		}
+		found := it.First()
+		if err := errors.Join(it.Error(), it.Close()); err != nil {
+			return err
+		}
+		if found {
+			return s.clear(g)
 		}
 	}
+	return nil
+}
+
+// indexNote tells apart all that decides which index keys there are.
+func indexNote(p *parameters, g generation) []byte {
+	h := sha256.New()
+	fmt.Fprintln(h, indexVersion, g)
+	h.Write(p.Fingerprint())
 	return h.Sum(nil)
 }
 
-// rebuild deletes all index keys and makes those of the current versions. Nobody else
-// uses the store yet.
+// rebuild deletes all index keys and makes those of all versions. Nobody else uses the
+// store yet.
 func (s *Store) rebuild() (int, error) {
 	for _, kind := range indexKinds {
 		if err := s.db.DeleteRange([]byte{kind}, []byte{kind + 1}, pebble.NoSync); err != nil {
 			return 0, err
 		}
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{currentKey}, UpperBound: []byte{currentKey + 1}})
+	if err := errors.Join(s.clear(lowerCase), s.clear(upperCase)); err != nil {
+		return 0, err
+	}
+	b := &bulk{db: s.db, batch: s.db.NewBatch()}
+	defer func() { b.batch.Close() }()
+	if err := s.eachRecord(earlierKey, b.indexEarlier); err != nil {
+		return 0, err
+	}
+	x := &indexer{params: s.params, generation: s.generation, emit: b.set}
+	counts := map[string]int64{}
+	total := 0
+	err := s.eachRecord(currentKey, func(of string, id []byte, r record) error {
+		if r.deleted {
+			return b.set(appendPast(nil, of, string(id), r.version, r.at()), nil)
+		}
+		x.resourceType, x.id = of, string(id)
+		terms, err := s.params.Extract(of, r.json)
+		if err != nil {
+			return err
+		}
+		counts[of]++
+		total++
+		return x.each(r.at(), &terms)
+	})
 	if err != nil {
 		return 0, err
 	}
-	n, err := s.indexAll(it)
-	return n, errors.Join(err, it.Error(), it.Close())
+	for of, n := range counts {
+		if err := b.set(countOf(of), binary.AppendUvarint(nil, uint64(n))); err != nil {
+			return 0, err
+		}
+	}
+	return total, s.db.Apply(b.batch, pebble.Sync)
 }
 
-func (s *Store) indexAll(it *pebble.Iterator) (int, error) {
-	batch := s.db.NewBatch()
-	defer func() { batch.Close() }()
-	x := &indexer{emit: func(key, value []byte) error { return batch.Set(key, value, nil) }}
-	counts := map[string]int64{}
-	total := 0
-	for ok := it.First(); ok; ok = it.Next() {
-		of, id, ok := bytes.Cut(it.Key()[1:], []byte{0})
-		if !ok {
-			return 0, errIndex
+// eachRecord calls f for all versions under one kind of key, with what follows the type.
+func (s *Store) eachRecord(kind byte, f func(resourceType string, rest []byte, r record) error) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		of, rest, named := bytes.Cut(it.Key()[1:], []byte{0})
+		if !named {
+			err = errIndex
+			break
 		}
-		value, err := it.ValueAndErr()
+		var value []byte
+		if value, err = it.ValueAndErr(); err != nil {
+			break
+		}
+		var r record
+		if r, err = readRecord(value); err == nil {
+			err = f(string(of), rest, r)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+// stored are the current resources of a type, before the first view.
+func (s *Store) stored(resourceType string) iter.Seq2[fhir.Resource, error] {
+	return func(yield func(fhir.Resource, error) bool) {
+		prefix := currentPrefix(resourceType)
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 		if err != nil {
-			return 0, err
+			yield(fhir.Resource{}, err)
+			return
 		}
-		r, err := readRecord(value)
-		if err != nil {
-			return 0, err
-		}
-		if r.deleted {
-			continue
-		}
-		x.resourceType, x.id = string(of), string(id)
-		terms, err := search.Extract(x.resourceType, r.json)
-		if err != nil {
-			return 0, err
-		}
-		if err := x.each(r.at(), &terms); err != nil {
-			return 0, err
-		}
-		counts[x.resourceType]++
-		total++
-		if batch.Len() > groupBytes {
-			if err := s.db.Apply(batch, pebble.NoSync); err != nil {
-				return 0, err
+		defer it.Close()
+		for ok := it.First(); ok; ok = it.Next() {
+			var r record
+			value, err := it.ValueAndErr()
+			if err == nil {
+				r, err = readRecord(value)
 			}
-			batch.Close()
-			batch = s.db.NewBatch()
+			if r.deleted {
+				continue
+			}
+			if !yield(r.clone().resource(resourceType, string(it.Key()[len(prefix):])), err) || err != nil {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(fhir.Resource{}, err)
 		}
 	}
-	for of, n := range counts {
-		if err := batch.Set(countOf(of), binary.AppendUvarint(nil, uint64(n)), nil); err != nil {
-			return 0, err
+}
+
+// bulk writes many keys, a batch after the other.
+type bulk struct {
+	db    *pebble.DB
+	batch *pebble.Batch
+}
+
+func (b *bulk) set(key, value []byte) error {
+	if b.batch.Len() > groupBytes {
+		if err := b.db.Apply(b.batch, pebble.NoSync); err != nil {
+			return err
 		}
+		b.batch.Close()
+		b.batch = b.db.NewBatch()
 	}
-	return total, s.db.Apply(batch, pebble.Sync)
+	return b.batch.Set(key, value, nil)
+}
+
+// indexEarlier makes the index key of an earlier version.
+func (b *bulk) indexEarlier(resourceType string, rest []byte, r record) error {
+	id, version, ok := bytes.Cut(rest, []byte{0})
+	if !ok || len(version) != versionLen {
+		return errIndex
+	}
+	return b.set(appendPast(nil, resourceType, string(id), r.version, r.at()), nil)
 }

@@ -33,19 +33,33 @@ func (s *Store) Search(ctx context.Context, q search.Query) (store.Page, error) 
 }
 
 func (s *Store) search(ctx context.Context, q search.Query) (store.Page, error) {
-	if err := ctx.Err(); err != nil {
+	v := s.look()
+	defer s.letGo(v)
+	return s.find(ctx, v, q, nil)
+}
+
+// find is the search in one state of the store. It tells what it did, if told is not nil.
+func (s *Store) find(ctx context.Context, v *view, q search.Query, told *store.Plan) (store.Page, error) {
+	if err := v.check(q); err != nil {
 		return store.Page{}, err
 	}
-	if search.Params(q.Type) == nil {
-		return store.Page{}, errors.New("resources of this type are not searched")
+	q, err := q.Resolve(v.linked(ctx, told))
+	if err != nil {
+		return store.Page{}, err
+	}
+	return s.findResolved(ctx, v, q, told)
+}
+
+// findResolved is find for a query whose links are resolved.
+func (s *Store) findResolved(ctx context.Context, v *view, q search.Query, told *store.Plan) (store.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Page{}, err
 	}
 	if len(q.Sort) == 0 {
 		q.Sort = []search.Sort{{Param: "_id"}}
 	}
 	q.Count = min(q.Count, search.MaxCount)
 
-	v := s.look()
-	defer s.letGo(v)
 	best, inOrder, err := newPlanner(v, q).best()
 	if err != nil {
 		return store.Page{}, err
@@ -57,24 +71,126 @@ func (s *Store) search(ctx context.Context, q search.Query) (store.Page, error) 
 		}
 	}
 	if q.Count <= 0 {
+		best.tell(told, q, nil)
 		return page, nil
 	}
 	top := &top{q: q, limit: s.limits.pageBytes}
 	if inOrder != nil && !best.rank.selective() {
-		// The index gives many in the wrong order. Most likely the page is full soon in the right one.
-		full, err := v.run(ctx, q, *inOrder, top, s.limits.tries+s.limits.triesEach*q.Count)
+		// The index may give many in the wrong order. Then most likely the page is full soon
+		// in the right one.
+		tries := s.limits.tries + s.limits.triesEach*q.Count
+		few, err := v.fewer(best, tries)
 		if err != nil {
 			return store.Page{}, err
 		}
-		if full {
-			return top.page(page), nil
+		if !few {
+			full, err := v.run(ctx, q, *inOrder, top, tries)
+			if err != nil {
+				return store.Page{}, err
+			}
+			if full {
+				inOrder.tell(told, q, top)
+				return top.page(page), nil
+			}
+			top.items, top.bytes, top.end = nil, 0, nil
 		}
-		top.items, top.bytes, top.end = nil, 0, nil
 	}
 	if _, err := v.run(ctx, q, best, top, -1); err != nil {
 		return store.Page{}, err
 	}
+	best.tell(told, q, top)
 	return top.page(page), nil
+}
+
+// check refuses what this store has no index for, and no terms: it would find nothing.
+func (v *view) check(q search.Query) error {
+	if len(v.params.of(q.Type)) == 0 {
+		return errors.New("resources of this type are not searched")
+	}
+	return v.checkAll(q.Type, q.Where)
+}
+
+func (v *view) checkAll(of string, where []search.Clause) error {
+	for i := range where {
+		c := &where[i]
+		if name := c.Param.Name; name != "" && v.params.of(of)[name] != c.Param.Type {
+			return errors.New("the store does not know a search parameter of the query, or has yet to index it")
+		}
+		if err := v.checkAll(of, c.Any); err != nil {
+			return err
+		}
+		for j := range c.Chain {
+			if err := v.check(c.Chain[j]); err != nil {
+				return err
+			}
+		}
+		if c.Has != nil {
+			if err := v.check(c.Has.Query); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// linked runs the searches at the ends of chains, in this state of the store.
+func (v *view) linked(ctx context.Context, told *store.Plan) func(search.Query, func(fhir.Key, *search.Terms) error) error {
+	return func(q search.Query, found func(fhir.Key, *search.Terms) error) error {
+		keys, reads, p, err := v.each(ctx, q, found)
+		if err == nil && told != nil {
+			link := store.Plan{Type: q.Type}
+			p.tell(&link, q, nil)
+			link.Keys, link.Read = keys, reads
+			told.Links = append(told.Links, link)
+		}
+		return err
+	}
+}
+
+// each calls found for all matches, in no order. One may come twice.
+func (v *view) each(ctx context.Context, q search.Query, found func(fhir.Key, *search.Terms) error) (keys, reads int, p plan, err error) {
+	q.After = nil
+	if p, _, err = newPlanner(v, q).best(); err != nil {
+		return 0, 0, p, err
+	}
+	w, err := v.walk(p)
+	if err != nil {
+		return 0, 0, p, err
+	}
+	t := newTester(v, q, p)
+	t.allTerms, t.restTerms = true, true
+	defer func() { keys, reads, err = w.keys, t.reads, errors.Join(err, w.close(), t.reader.close()) }()
+	for steps := 0; w.next(); steps++ {
+		if steps%64 == 0 && ctx.Err() != nil {
+			return 0, 0, p, ctx.Err()
+		}
+		possible, sure := t.byKey(w)
+		if !possible {
+			continue
+		}
+		matches, _, terms, err := t.read(w, w.place(), sure)
+		if err != nil {
+			return 0, 0, p, err
+		}
+		if matches {
+			if err := found(fhir.Key{Type: q.Type, ID: string(w.id)}, &terms); err != nil {
+				return 0, 0, p, err
+			}
+		}
+	}
+	return 0, 0, p, w.err()
+}
+
+// fewer reports whether a plan has fewer than n candidates.
+func (v *view) fewer(p plan, n int) (bool, error) {
+	w, err := v.walk(p)
+	if err != nil {
+		return false, err
+	}
+	for n > 0 && w.next() {
+		n--
+	}
+	return n > 0, errors.Join(w.err(), w.close())
 }
 
 // run fills top from a plan. It reports false if more than limit resources had to be
@@ -84,9 +200,11 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
 	t := newTester(v, q, p)
-	defer func() { err = errors.Join(err, t.reader.close()) }()
+	defer func() {
+		top.keys, top.reads = top.keys+w.keys, top.reads+t.reads
+		err = errors.Join(err, w.close(), t.reader.close())
+	}()
 	for steps := 0; w.next(); steps++ {
 		if steps%64 == 0 && ctx.Err() != nil {
 			return false, ctx.Err()
@@ -106,13 +224,15 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 			return false, nil
 		}
 		limit--
-		found, item, err := t.read(w, at, sure)
+		found, r, terms, err := t.read(w, at, sure)
 		if err != nil {
 			return false, err
 		}
-		if found && top.wants(item.at) {
-			item.record = *item.clone()
-			top.add(item)
+		if !found {
+			continue
+		}
+		if at = t.at(at, &r, &terms); top.wants(at) {
+			top.add(item{at, *r.clone()})
 		}
 	}
 	return true, w.err()
@@ -123,11 +243,7 @@ func (v *view) count(ctx context.Context, q search.Query, p plan) (int, error) {
 	if len(q.Where) == 0 {
 		return v.countAll(q.Type)
 	}
-	if !p.once {
-		all := planner{q: q}
-		all.q.Sort, all.q.After = []search.Sort{{Param: "_id"}}, nil
-		p = all.ordered()
-	} else if q.After != nil {
+	if q.After != nil {
 		// The plan begins where the page begins; the total does not.
 		var err error
 		q.After = nil
@@ -135,13 +251,50 @@ func (v *view) count(ctx context.Context, q search.Query, p plan) (int, error) {
 			return 0, err
 		}
 	}
+	n, ok, err := v.countOf(ctx, q, p)
+	if err != nil || ok {
+		return n, err
+	}
+	q.Sort = nil
+	n, _, err = v.countOf(ctx, q, newPlanner(v, q).ordered())
+	return n, err
+}
+
+// countOf is the number of the candidates of a plan that match. It reports false if they
+// may come twice and are too many to remember.
+func (v *view) countOf(ctx context.Context, q search.Query, p plan) (n int, ok bool, err error) {
 	w, err := v.walk(p)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	t := newTester(v, q, p)
-	n, err := t.count(ctx, w)
-	return n, errors.Join(err, w.close(), t.reader.close())
+	defer func() { err = errors.Join(err, w.close(), t.reader.close()) }()
+	var seen map[string]bool
+	if !p.once {
+		seen = map[string]bool{}
+	}
+	for steps := 0; w.next(); steps++ {
+		if steps%64 == 0 && ctx.Err() != nil {
+			return 0, false, ctx.Err()
+		}
+		if seen != nil {
+			if seen[string(w.id)] || !w.possible() {
+				continue
+			}
+			if len(seen) >= v.limits.seen {
+				return 0, false, nil
+			}
+			seen[string(w.id)] = true
+		}
+		found, err := t.holds(w)
+		if err != nil {
+			return 0, false, err
+		}
+		if found {
+			n++
+		}
+	}
+	return n, true, w.err()
 }
 
 func (v *view) countAll(resourceType string) (int, error) {
@@ -170,28 +323,34 @@ type tester struct {
 	dates, rest search.Query
 	// allTerms and restTerms: the terms of the resource are needed for q, and for rest.
 	allTerms, restTerms bool
+	// keys: the place in the order of q is only known from the terms.
+	keys bool
 
 	reader reader
+	reads  int
 }
 
 func newTester(v *view, q search.Query, p plan) *tester {
 	t := &tester{q: q, plan: p, placed: true, reader: reader{view: v}}
 	for _, s := range q.Sort {
-		switch s.Param {
-		case sortDate:
+		switch {
+		case s.Param == sortDate && v.params.hasDate(q.Type):
 			t.placed = t.placed && p.dated
 			t.allTerms = t.allTerms || !p.dated
-		case "_lastUpdated":
+		case s.Param == "_lastUpdated":
 			t.placed = t.placed && p.order == byUpdated
+		case s.Param == "_id":
+		default: // no index is in this order
+			t.placed, t.keys, t.allTerms, t.restTerms = false, true, true, true
 		}
 	}
 	t.dates, t.rest = search.Query{Type: q.Type}, search.Query{Type: q.Type}
 	for i, c := range q.Where {
-		terms := c.Param.Name != "_id" && c.Param.Name != "_lastUpdated"
+		terms := c.Param.Name != "_id" && c.Param.Name != "_lastUpdated" && (c.Param.Name != "" || c.Any != nil)
 		t.allTerms = t.allTerms || terms
 		switch {
 		case slices.Contains(p.decided, i):
-		case p.dated && c.Param.Name == sortDate:
+		case p.dated && c.Param.Name == sortDate && c.Param.Type == search.DateParam && c.Any == nil:
 			t.dates.Where = append(t.dates.Where, c)
 		default:
 			t.rest.Where = append(t.rest.Where, c)
@@ -204,6 +363,9 @@ func newTester(v *view, q search.Query, p plan) *tester {
 // byKey tests what the key at hand tells. sure: there is nothing more to say about all
 // clauses but the rest.
 func (t *tester) byKey(w *walk) (possible, sure bool) {
+	if !w.possible() {
+		return false, false
+	}
 	if !t.plan.dated || len(w.value) == 0 {
 		return true, false
 	}
@@ -227,53 +389,37 @@ func (t *tester) holds(w *walk) (bool, error) {
 	if sure && len(t.rest.Where) == 0 {
 		return true, nil
 	}
-	found, _, err := t.read(w, w.place(), sure)
+	found, _, _, err := t.read(w, w.place(), sure)
 	return found, err
-}
-
-// count is how many of the candidates match.
-func (t *tester) count(ctx context.Context, w *walk) (int, error) {
-	n := 0
-	for steps := 0; w.next(); steps++ {
-		if steps%64 == 0 && ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		found, err := t.holds(w)
-		if err != nil {
-			return 0, err
-		}
-		if found {
-			n++
-		}
-	}
-	return n, w.err()
 }
 
 // read reads the candidate that w is at and tests the rest, or everything if its key was
 // not sure. The JSON is valid until the next one is read.
-func (t *tester) read(w *walk, at search.Cursor, sure bool) (bool, item, error) {
+func (t *tester) read(w *walk, at search.Cursor, sure bool) (bool, record, search.Terms, error) {
+	t.reads++
+	var terms search.Terms
 	r, err := t.record(w, at)
 	if err != nil || r.version == 0 || r.deleted {
-		return false, item{}, err
+		return false, r, terms, err
 	}
 	q, needed := &t.q, t.allTerms
 	if sure {
 		q, needed = &t.rest, t.restTerms
 	}
-	var terms search.Terms
 	if needed {
-		if terms, err = search.Extract(t.q.Type, r.json); err != nil {
-			return false, item{}, err
+		if terms, err = t.reader.view.params.Extract(t.q.Type, r.json); err != nil {
+			return false, r, terms, err
 		}
 	}
-	key := fhir.Key{Type: t.q.Type, ID: at.ID}
-	if !q.Matches(key, r.at(), &terms) {
-		return false, item{}, nil
+	return q.Matches(fhir.Key{Type: t.q.Type, ID: at.ID}, r.at(), &terms), r, terms, nil
+}
+
+// at is the whole place of a match.
+func (t *tester) at(at search.Cursor, r *record, terms *search.Terms) search.Cursor {
+	if t.plan.dated && !t.keys {
+		terms = &search.Terms{Dates: []search.Date{{Param: sortDate, Low: at.Date}}}
 	}
-	if t.plan.dated {
-		terms = search.Terms{Dates: []search.Date{{Param: sortDate, Low: at.Date}}}
-	}
-	return true, item{at: t.q.SortKeys(key, r.at(), &terms), record: r}, nil
+	return t.q.SortKeys(fhir.Key{Type: t.q.Type, ID: at.ID}, r.at(), terms)
 }
 
 // record is the current version of a candidate.
@@ -299,6 +445,8 @@ type top struct {
 	limit int // bytes of all items
 	// end is the first place that is known to be on a later page.
 	end *search.Cursor
+	// keys and reads are how many of the index and how many resources were read.
+	keys, reads int
 }
 
 // wants reports whether a match at that place would be on the page.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,7 +24,7 @@ func verify(s *Store) error {
 	want := map[string]string{}
 	counts := map[string]uint64{}
 	versions := map[string]uint64{}
-	x := indexer{emit: func(key, value []byte) error { want[string(key)] = string(value); return nil }}
+	x := indexer{params: s.params, generation: s.generation, emit: func(key, value []byte) error { want[string(key)] = string(value); return nil }}
 	err := eachKey(s, currentKey, currentKey, func(key, value []byte) error {
 		of, id, _ := bytes.Cut(key[1:], []byte{0})
 		r, err := readRecord(value)
@@ -32,11 +33,12 @@ func verify(s *Store) error {
 		}
 		versions[string(key[1:])] = r.version
 		if r.deleted {
+			want[string(appendPast(nil, string(of), string(id), r.version, r.at()))] = ""
 			return nil
 		}
 		counts[string(of)]++
 		x.resourceType, x.id = string(of), string(id)
-		terms, err := search.Extract(x.resourceType, r.json)
+		terms, err := s.params.Extract(x.resourceType, r.json)
 		if err != nil {
 			return err
 		}
@@ -45,7 +47,34 @@ func verify(s *Store) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []byte{dateKey, equalKey, quantityKey, updatedKey} {
+	earlier := map[string]uint64{}
+	err = eachKey(s, earlierKey, earlierKey, func(key, value []byte) error {
+		resource := string(key[1 : len(key)-9])
+		r, err := readRecord(value)
+		if err != nil {
+			return err
+		}
+		if version := ^binary.BigEndian.Uint64(key[len(key)-8:]); version != r.version || version >= versions[resource] {
+			return fmt.Errorf("version %d is kept as %d of %d", r.version, version, versions[resource])
+		}
+		of, id, _ := strings.Cut(resource, "\x00")
+		want[string(appendPast(nil, of, id, r.version, r.at()))] = ""
+		earlier[resource]++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for resource, n := range versions {
+		if earlier[resource] != n-1 {
+			return fmt.Errorf("%q is at version %d and has %d earlier ones", resource, n, earlier[resource])
+		}
+	}
+	kinds := []byte{updatedKey, pastKey}
+	for _, kind := range termKinds {
+		kinds = append(kinds, lowerCase.kind(kind), upperCase.kind(kind))
+	}
+	for _, kind := range kinds {
 		err := eachKey(s, kind, kind, func(key, value []byte) error {
 			if is, ok := want[string(key)]; !ok {
 				return fmt.Errorf("an index key has no resource: %q", key)
@@ -74,27 +103,6 @@ func verify(s *Store) error {
 	}
 	if len(counts) > 0 {
 		return fmt.Errorf("resources are not counted: %v", counts)
-	}
-	earlier := map[string]uint64{}
-	err = eachKey(s, earlierKey, earlierKey, func(key, value []byte) error {
-		resource := string(key[1 : len(key)-9])
-		r, err := readRecord(value)
-		if err != nil {
-			return err
-		}
-		if version := ^binary.BigEndian.Uint64(key[len(key)-8:]); version != r.version || version >= versions[resource] {
-			return fmt.Errorf("version %d is kept as %d of %d", r.version, version, versions[resource])
-		}
-		earlier[resource]++
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for resource, n := range versions {
-		if earlier[resource] != n-1 {
-			return fmt.Errorf("%q is at version %d and has %d earlier ones", resource, n, earlier[resource])
-		}
 	}
 	return nil
 }
@@ -160,14 +168,18 @@ func TestIndexAgreesWithResourcesAfterAnyHistory(t *testing.T) {
 
 func TestVerifySeesWhatIsWrong(t *testing.T) {
 	terms := search.Terms{}
-	extra := indexer{resourceType: "Observation", id: "ghost"}
+	extra := indexer{params: newParameters(search.R4()), resourceType: "Observation", id: "ghost"}
 	for name, harm := range map[string]func(b *pebble.Batch) error{
 		"a key too many": func(b *pebble.Batch) error {
 			extra.emit = func(key, value []byte) error { return b.Set(key, value, nil) }
 			return extra.each(mustParse("2026-01-01"), &terms)
 		},
-		"a key missing":   func(b *pebble.Batch) error { return b.DeleteRange([]byte{dateKey}, []byte{dateKey + 1}, nil) },
-		"a wrong number":  func(b *pebble.Batch) error { return b.Set(countOf("Observation"), []byte{9}, nil) },
+		"a key missing":                func(b *pebble.Batch) error { return b.DeleteRange([]byte{dateKey}, []byte{dateKey + 1}, nil) },
+		"a wrong number":               func(b *pebble.Batch) error { return b.Set(countOf("Observation"), []byte{9}, nil) },
+		"a key of the history missing": func(b *pebble.Batch) error { return b.DeleteRange([]byte{pastKey}, []byte{pastKey + 1}, nil) },
+		"a key of the history too many": func(b *pebble.Batch) error {
+			return b.Set(appendPast(nil, "Observation", "r1", 9, mustParse("2026-01-01")), nil, nil)
+		},
 		"a lost version":  func(b *pebble.Batch) error { return b.DeleteRange([]byte{earlierKey}, []byte{earlierKey + 1}, nil) },
 		"a lost resource": func(b *pebble.Batch) error { return b.Delete(appendCurrent(nil, "Observation", "r1"), nil) },
 	} {

@@ -10,62 +10,70 @@ import (
 )
 
 // walk gives the candidates of a plan, those of all its ranges in one order: by place,
-// and then by id.
+// and then by id. Where the plan has no order they come range by range.
 type walk struct {
+	view    *view
 	plan    plan
 	sources []*source
 	at      *source // what next found
 	last    []byte  // what at.rest() was then
+	id      []byte  // of the candidate, in last
 	value   []byte  // that of the candidate's key, valid until next
+	ranges  int     // how many of plan.ranges were opened
 	ids     int     // how many of plan.ids were given
+	keys    int     // how many keys and ids were read
 	failed  error
 }
 
 func (v *view) walk(p plan) (*walk, error) {
-	w := &walk{plan: p}
-	for _, r := range p.ranges {
-		if bytes.Compare(r.lower, r.upper) >= 0 {
-			continue
-		}
-		it, err := v.snapshot.NewIter(&pebble.IterOptions{LowerBound: r.lower, UpperBound: r.upper})
-		if err != nil {
+	w := &walk{view: v, plan: p}
+	if p.order == unordered {
+		return w, nil
+	}
+	for w.ranges < len(p.ranges) {
+		if err := w.open(); err != nil {
 			return nil, errors.Join(err, w.close())
 		}
-		s := &source{it: it, cut: r.cut, place: p.place, backwards: p.backwards}
-		s.first()
-		w.sources = append(w.sources, s)
 	}
 	return w, nil
 }
 
+// open begins to read the next range.
+func (w *walk) open() error {
+	r := w.plan.ranges[w.ranges]
+	w.ranges++
+	if bytes.Compare(r.lower, r.upper) >= 0 {
+		return nil
+	}
+	it, err := w.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: r.lower, UpperBound: r.upper})
+	if err != nil {
+		return err
+	}
+	s := &source{it: it, keyRange: r, backwards: w.plan.backwards}
+	s.first()
+	w.sources = append(w.sources, s)
+	return nil
+}
+
 // next goes to the next candidate. One that several ranges have at the same place comes once.
 func (w *walk) next() bool {
-	if w.plan.ids != nil {
-		w.ids++
-		return w.ids <= len(w.plan.ids)
-	}
-	first := w.at == nil
-	w.at = nil
-	for _, s := range w.sources {
-		if !first && s.valid && bytes.Equal(s.rest(), w.last) {
-			s.next()
-		}
-		if !s.valid {
-			if s.err != nil {
-				w.failed = s.err
-				return false
-			}
-			continue
-		}
-		if w.at == nil || s.before(w.at) {
-			w.at = s
-		}
-	}
-	if w.at == nil {
+	if w.failed != nil {
 		return false
 	}
+	if w.plan.order == unordered {
+		w.following()
+	} else {
+		w.first()
+	}
+	if w.failed != nil {
+		return false
+	}
+	if w.at == nil {
+		return w.nextID()
+	}
+	w.keys++
 	w.last = append(w.last[:0], w.at.rest()...)
-	if len(w.last) <= w.plan.place {
+	if w.id = w.at.id(w.last); w.id == nil {
 		w.failed = errIndex
 		return false
 	}
@@ -73,12 +81,66 @@ func (w *walk) next() bool {
 	return w.failed == nil
 }
 
+// possible reports whether the candidate may match, as far as the text in its key tells.
+func (w *walk) possible() bool { return w.at == nil || w.at.keep == nil || w.at.keep(w.last) }
+
+// first finds the source that is before all others, behind what it found before.
+func (w *walk) first() {
+	begun := w.at != nil
+	w.at = nil
+	for _, s := range w.sources {
+		if begun && s.valid && bytes.Equal(s.rest(), w.last) {
+			s.next()
+		}
+		if !s.valid {
+			if s.err != nil {
+				w.failed = s.err
+				return
+			}
+			continue
+		}
+		if w.at == nil || s.before(w.at) {
+			w.at = s
+		}
+	}
+}
+
+// following goes to the next key of the range at hand, or to the first one of the next range.
+func (w *walk) following() {
+	if w.at != nil {
+		w.at.next()
+	}
+	for {
+		if w.at != nil {
+			if w.at.valid {
+				return
+			}
+			w.failed = errors.Join(w.at.err, w.close())
+			w.at = nil
+		}
+		if w.failed != nil || w.ranges == len(w.plan.ranges) {
+			return
+		}
+		if w.failed = w.open(); w.failed == nil && len(w.sources) > 0 {
+			w.at = w.sources[0]
+		}
+	}
+}
+
+func (w *walk) nextID() bool {
+	w.value = nil
+	if w.ids == len(w.plan.ids) {
+		return false
+	}
+	w.id = append(w.id[:0:0], w.plan.ids[w.ids]...)
+	w.ids++
+	w.keys++
+	return true
+}
+
 // place is where the candidate is in an order, as far as its key tells.
 func (w *walk) place() search.Cursor {
-	if w.plan.ids != nil {
-		return search.Cursor{ID: w.plan.ids[w.ids-1]}
-	}
-	at := search.Cursor{ID: string(w.last[w.plan.place:])}
+	at := search.Cursor{ID: string(w.id)}
 	switch w.plan.order {
 	case byDate:
 		at.Date = dateOf(w.last)
@@ -103,11 +165,11 @@ func (w *walk) close() error {
 // the ids of one place from the first to the last: many resources may have one date, or
 // were written together, and the order of equals is that of their ids.
 type source struct {
-	it         *pebble.Iterator
-	cut, place int
-	backwards  bool
-	valid      bool
-	err        error
+	keyRange
+	it        *pebble.Iterator
+	backwards bool
+	valid     bool
+	err       error
 
 	// Backwards, the keys of a place are read ahead, and it is at the place before. If they
 	// are more than a few, they are read from it, and start is where they begin.
@@ -133,6 +195,21 @@ func (s *source) value() ([]byte, error) {
 		return s.few[len(s.few)-1].value, nil
 	}
 	return s.it.ValueAndErr()
+}
+
+// id is the end of a key, nil if it has none.
+func (s *source) id(rest []byte) []byte {
+	for range s.texts {
+		n := textLen(rest)
+		if n < 0 {
+			return nil
+		}
+		rest = rest[n:]
+	}
+	if len(rest) <= s.place {
+		return nil
+	}
+	return rest[s.place:]
 }
 
 // before reports whether s comes before o.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -42,6 +41,16 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	if err := checkChanges(changes); err != nil {
 		return nil, err
 	}
+	s.indexing.RLock()
+	defer s.indexing.RUnlock()
+	claim, err := s.claim(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	if claim != nil {
+		defer s.claims.end(claim)
+		changes = claim.puts.changes // their terms are known
+	}
 	unlock, err := s.lockAll(ctx, changes)
 	if err != nil {
 		return nil, err
@@ -51,10 +60,15 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	v := s.look()
 	defer s.letGo(v)
 	e := &edit{
+		store: s, claim: claim,
+		index:  indexer{params: s.params, generation: s.generation},
 		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
 	}
 	defer e.write.batch.Close()
 	e.write.counts = map[string]int64{}
+	if b := s.building; b != nil {
+		e.built = &indexer{params: b.params, generation: b.generation}
+	}
 	results, err := e.changes(ctx, changes)
 	if err := errors.Join(err, e.reader.close()); err != nil {
 		return nil, err
@@ -125,23 +139,38 @@ func (s *Store) stripe(key fhir.Key) int {
 
 // edit is a write as it is put together. All its resources are locked.
 type edit struct {
+	store  *Store
+	claim  *claim            // nil if there is no condition None
+	before map[fhir.Key]bool // with a claim: the resources of the changes so far
 	reader reader
 	now    time.Time
 	write  *write
 	index  indexer
+	built  *indexer // of the index that a Reindex builds, or nil
 	key    []byte
 	buf    []byte
 }
 
 func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Result, error) {
 	results := make([]store.Result, len(changes))
+	if e.claim != nil {
+		e.before = make(map[fhir.Key]bool, len(changes))
+	}
 	for i := range changes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if changes[i].If.None != nil {
+			if err := e.unmatched(ctx, results[:i]); err != nil {
+				return nil, err
+			}
+		}
 		var err error
 		if results[i], err = e.change(&changes[i]); err != nil {
 			return nil, err
+		}
+		if e.claim != nil {
+			e.before[fhir.Key{Type: changes[i].Type, ID: changes[i].ID}] = true
 		}
 		if e.write.batch.Len() > maxWrite {
 			return nil, fmt.Errorf("the write has more than %d MiB, indexes included: split it", maxWrite>>20)
@@ -184,7 +213,7 @@ func (e *edit) change(c *store.Change) (store.Result, error) {
 	if err != nil {
 		return store.Result{}, fmt.Errorf("%s: %w", c.Type, err)
 	}
-	if err := e.replace(key, old, found, next); err != nil {
+	if err := e.replace(key, old, found, next, c); err != nil {
 		return store.Result{}, err
 	}
 	return store.Result{Resource: next.resource(c.Type, c.ID), Created: current == ""}, nil
@@ -200,7 +229,7 @@ func (e *edit) delete(key fhir.Key, old record, present, found bool) (store.Resu
 	}
 	next := e.next(old)
 	next.deleted = true
-	if err := e.replace(key, old, found, next); err != nil {
+	if err := e.replace(key, old, found, next, &store.Change{}); err != nil {
 		return store.Result{}, err
 	}
 	return store.Result{Resource: next.resource(key.Type, key.ID)}, nil
@@ -212,7 +241,7 @@ func (e *edit) next(old record) record {
 }
 
 // replace writes the version next, its index, and what becomes of the old version.
-func (e *edit) replace(key fhir.Key, old record, found bool, next record) error {
+func (e *edit) replace(key fhir.Key, old record, found bool, next record, c *store.Change) error {
 	batch := e.write.batch
 	e.index.resourceType, e.index.id = key.Type, key.ID
 	if found {
@@ -224,6 +253,9 @@ func (e *edit) replace(key fhir.Key, old record, found bool, next record) error 
 	}
 	if found && !old.deleted {
 		e.write.counts[key.Type]--
+		if err := e.past(key, old); err != nil {
+			return err
+		}
 	}
 	e.buf = next.append(e.buf[:0])
 	e.key = appendCurrent(e.key[:0], key.Type, key.ID)
@@ -232,17 +264,25 @@ func (e *edit) replace(key fhir.Key, old record, found bool, next record) error 
 	}
 	if !next.deleted {
 		e.write.counts[key.Type]++
+	} else if err := e.past(key, next); err != nil {
+		return err
 	}
-	return e.reindex(old, next)
+	return e.reindex(old, next, c)
+}
+
+// past notes a version that is not, or no longer, a current resource, for the history of many.
+func (e *edit) past(key fhir.Key, r record) error {
+	e.key = appendPast(e.key[:0], key.Type, key.ID, r.version, r.at())
+	return e.write.batch.Set(e.key, nil, nil)
 }
 
 // reindex deletes the index keys that only the old version has, and sets those that it
 // does not have. A version that is deleted, or never was, has none.
-func (e *edit) reindex(old, next record) error {
+func (e *edit) reindex(old, next record, c *store.Change) error {
 	var before map[string]string
 	if old.version > 0 {
 		before = map[string]string{}
-		err := e.indexKeys(old, func(key, value []byte) error {
+		err := e.indexKeys(old, &store.Change{}, func(key, value []byte) error {
 			before[string(key)] = string(value)
 			return nil
 		})
@@ -250,7 +290,7 @@ func (e *edit) reindex(old, next record) error {
 			return err
 		}
 	}
-	err := e.indexKeys(next, func(key, value []byte) error {
+	err := e.indexKeys(next, c, func(key, value []byte) error {
 		is, ok := before[string(key)]
 		delete(before, string(key))
 		if ok && is == string(value) {
@@ -269,16 +309,40 @@ func (e *edit) reindex(old, next record) error {
 	return nil
 }
 
-func (e *edit) indexKeys(r record, emit func(key, value []byte) error) error {
+// indexKeys gives the index keys of a record. Its terms are taken from its JSON unless the
+// change has them.
+func (e *edit) indexKeys(r record, c *store.Change, emit func(key, value []byte) error) error {
 	if r.deleted {
 		return nil
 	}
-	terms, err := search.Extract(e.index.resourceType, r.json)
-	if err != nil {
-		return err
+	indexers := []*indexer{&e.index, e.built}
+	if e.built == nil {
+		indexers = indexers[:1]
 	}
-	e.index.emit = emit
-	return e.index.each(r.at(), &terms)
+	for _, x := range indexers {
+		terms := c.Terms
+		if !e.store.found(c, x.params) {
+			extracted, err := x.params.Extract(e.index.resourceType, r.json)
+			if err != nil {
+				return err
+			}
+			terms = &extracted
+		}
+		x.resourceType, x.id, x.emit = e.index.resourceType, e.index.id, emit
+		if err := x.each(r.at(), terms); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// found reports whether a change has the terms that p finds.
+func (s *Store) found(c *store.Change, p *parameters) bool {
+	by := c.Parameters
+	if by == nil {
+		by = s.opened
+	}
+	return c.Terms != nil && by == p.Parameters
 }
 
 // checkType refuses a resource that says it is of another type: stamped, it would be of

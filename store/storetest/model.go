@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,39 @@ func (m *model) conflict(changes []store.Change) bool {
 		}
 	}
 	return false
+}
+
+// matched tells, by the index of the change, how many resources keep a change with a
+// condition None from being applied.
+func (m *model) matched(t *rapid.T, changes []store.Change) map[int]int {
+	matched := map[int]int{}
+	for i, c := range changes {
+		if c.If.None == nil {
+			continue
+		}
+		at := map[fhir.Key]fhir.Resource{}
+		for k := range m.versions {
+			if r, ok := m.current(k); ok {
+				at[k] = r
+			}
+		}
+		for _, before := range changes[:i] {
+			k := key(before.Type, before.ID)
+			if delete(at, k); !before.Delete {
+				at[k] = fhir.Resource{Key: k, LastUpdated: time.Now(), JSON: before.JSON}
+			}
+		}
+		for _, r := range at {
+			terms, err := search.R4().Extract(r.Type, r.JSON)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.If.None.Matches(r.Key, r.LastUpdated, &terms) {
+				matched[i]++
+			}
+		}
+	}
+	return matched
 }
 
 // apply makes the versions that changes should make, at the times that the store took.
@@ -96,7 +130,7 @@ func (m *model) search(t *rapid.T, q search.Query) []string {
 		if !ok || k.Type != q.Type {
 			continue
 		}
-		terms, err := search.Extract(r.Type, r.JSON)
+		terms, err := search.R4().Extract(r.Type, r.JSON)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,10 +153,11 @@ func testModel(t *testing.T, open func(t *testing.T) store.Store) {
 		defer s.Close()
 		m := &model{versions: map[fhir.Key][]fhir.Resource{}}
 		rt.Repeat(map[string]func(*rapid.T){
-			"write":  func(rt *rapid.T) { m.checkWrite(rt, s) },
-			"search": func(rt *rapid.T) { m.checkSearch(rt, s) },
-			"query":  func(rt *rapid.T) { m.checkSearch(rt, s) },
-			"read":   func(rt *rapid.T) { m.checkRead(rt, s) },
+			"write":   func(rt *rapid.T) { m.checkWrite(rt, s) },
+			"search":  func(rt *rapid.T) { m.checkSearch(rt, s) },
+			"query":   func(rt *rapid.T) { m.checkSearch(rt, s) },
+			"read":    func(rt *rapid.T) { m.checkRead(rt, s) },
+			"history": func(rt *rapid.T) { m.checkHistory(rt, s) },
 		})
 	})
 }
@@ -142,13 +177,18 @@ func (m *model) checkWrite(t *rapid.T, s store.Store) {
 			c.If.Absent = true
 		case 1:
 			c.If.Version = strconv.Itoa(rapid.IntRange(1, 3).Draw(t, "version"))
+		case 2, 3:
+			q, _ := drawParsed(t)
+			c.If.None = &q
 		}
 		changes = append(changes, c)
 	}
+	conflict, matched := m.conflict(changes), m.matched(t, changes)
 	results, err := s.Write(context.Background(), changes...)
-	if m.conflict(changes) {
-		if !errors.Is(err, store.ErrConflict) {
-			t.Fatalf("got %v, want a conflict", err)
+	if conflict || len(matched) > 0 {
+		e, ok := errors.AsType[*store.MatchedError](err)
+		if ok && (matched[e.Change] == 0 || len(e.Matches) != min(2, matched[e.Change])) || !ok && !(conflict && errors.Is(err, store.ErrConflict)) {
+			t.Fatalf("got %v %+v, want a conflict: %v, or matches by change: %v", err, e, conflict, matched)
 		}
 		return
 	}
@@ -209,17 +249,65 @@ func (m *model) checkRead(t *rapid.T, s store.Store) {
 	}
 }
 
-func (m *model) checkSearch(t *rapid.T, s store.Store) {
+// checkHistory reads the history of a type or of everything in pages of two sizes.
+func (m *model) checkHistory(t *rapid.T, s store.Store) {
+	q := store.HistoryQuery{Type: rapid.SampledFrom([]string{"", "Observation", "Device", "Patient"}).Draw(t, "type")}
+	var all []fhir.Resource
+	for k, versions := range m.versions {
+		if q.Type == "" || k.Type == q.Type {
+			all = append(all, versions...)
+		}
+	}
+	slices.SortFunc(all, func(a, b fhir.Resource) int {
+		return cmp.Or(b.LastUpdated.Compare(a.LastUpdated), strings.Compare(a.Key.String(), b.Key.String()))
+	})
+	if n := rapid.IntRange(0, len(all)).Draw(t, "since"); n < len(all) {
+		q.Since = all[n].LastUpdated.Add(time.Duration(rapid.IntRange(0, 1).Draw(t, "later")))
+		all = slices.DeleteFunc(all, func(r fhir.Resource) bool { return r.LastUpdated.Before(q.Since) })
+	}
+	want := names(all)
+	slices.Sort(want)
+	var first []string
+	for _, q.Count = range []int{rapid.IntRange(1, 5).Draw(t, "count"), 10000} {
+		versions, err := versionsOf(context.Background(), s, q)
+		if err != nil {
+			t.Fatalf("history of %+v: %v", q, err)
+		}
+		for _, r := range versions {
+			if stored := m.versions[key(r.Type, r.ID)]; number(r.Version) > len(stored) || !same(r, stored[number(r.Version)-1]) {
+				t.Fatalf("history of %+v: got %+v", q, r)
+			}
+		}
+		got := names(versions)
+		if first == nil {
+			first = slices.Clone(got)
+		}
+		if !slices.Equal(got, first) {
+			t.Fatalf("history of %+v: got %v, but %v in other pages", q, got, first)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Fatalf("history of %+v: got %v, want %v", q, got, want)
+		}
+	}
+}
+
+// drawParsed is a query, and its text.
+func drawParsed(t *rapid.T) (search.Query, string) {
 	text := drawQuery(t)
 	of, raw, _ := strings.Cut(text, "?")
 	pairs, err := search.Pairs(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, _, err := search.Parse(of, pairs, search.Options{Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
+	q, _, err := search.R4().Parse(of, pairs, search.Options{Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
+	return q, text
+}
+
+func (m *model) checkSearch(t *rapid.T, s store.Store) {
+	q, text := drawParsed(t)
 	want := m.search(t, q)
 	got, err := walk(context.Background(), s, q)
 	if err != nil {
@@ -357,13 +445,13 @@ func drawQuery(t *rapid.T) string {
 	add := func(name, value string) {
 		pairs = append(pairs, name+"="+strings.NewReplacer("|", "%7C", "+", "%2B", "\x00", "%00").Replace(value))
 	}
-	params := search.Params(of)
+	params := search.R4().Of(of)
 	for range rapid.IntRange(0, 4).Draw(t, "clauses") {
 		p := rapid.SampledFrom(params).Draw(t, "param")
 		if of == "Observation" && rapid.Bool().Draw(t, "common") {
-			p, _ = search.Lookup(of, rapid.SampledFrom([]string{"patient", "code", "date", "category", "subject"}).Draw(t, "common param"))
+			p, _ = search.R4().Lookup(of, rapid.SampledFrom([]string{"patient", "code", "date", "category", "subject"}).Draw(t, "common param"))
 		}
-		if rapid.IntRange(0, 11).Draw(t, "missing") == 0 && p.Name != "_id" && p.Name != "_lastUpdated" {
+		if rapid.IntRange(0, 11).Draw(t, "missing") == 0 && p.Name != "_id" && p.Name != "_lastUpdated" && p.Type != search.CompositeParam {
 			add(p.Name+":missing", rapid.SampledFrom([]string{"true", "false"}).Draw(t, "is missing"))
 			continue
 		}
@@ -389,8 +477,8 @@ func drawQuery(t *rapid.T) string {
 		add(name, strings.Join(alternatives, ","))
 	}
 	var sort []string
-	for _, by := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"date", "_lastUpdated", "_id"}), 0, 3, rapid.ID).Draw(t, "sort") {
-		if by == "date" && of != "Observation" {
+	for _, by := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"date", "_lastUpdated", "_id", "code", "value-quantity"}), 0, 3, rapid.ID).Draw(t, "sort") {
+		if by[0] != '_' && of != "Observation" {
 			continue
 		}
 		if rapid.Bool().Draw(t, "descending") {
@@ -414,12 +502,22 @@ func drawValue(t *rapid.T, p search.Param, name string) string {
 		return prefix() + rapid.SampledFrom([]string{"2020", "2100-01-01", time.Now().UTC().Format("2006-01-02")}).Draw(t, "updated")
 	case p.Name == "identifier", strings.HasSuffix(name, ":identifier"):
 		return rapid.SampledFrom([]string{"1", "urn:mrn|1", "|1", "urn:MRN|1", "urn:mrn|", "x\x00y", strings.Repeat("long", 50), "p1", "urn:mrn|p1"}).Draw(t, "identifier")
-	case p.Name == "active":
+	case p.Name == "active", p.Name == "deceased":
 		return rapid.SampledFrom([]string{"true", "false"}).Draw(t, "boolean")
 	case p.Name == "status", p.Name == "gender":
 		return rapid.SampledFrom([]string{"final", "preliminary", "male", "female", "|final"}).Draw(t, "code")
 	case p.Name == "category":
 		return rapid.SampledFrom(append([]string{"vital-signs", "|vital-signs"}, tokenTexts...)).Draw(t, "category")
+	case p.Type == search.CompositeParam:
+		var parts []string
+		for _, c := range p.Components {
+			parts = append(parts, drawValue(t, c, c.Name))
+		}
+		return strings.Join(parts, "$")
+	case p.Type == search.StringParam:
+		return rapid.SampledFrom([]string{"7", "72", "x", "nothing"}).Draw(t, "string")
+	case p.Type == search.URIParam:
+		return rapid.SampledFrom([]string{"urn:x", "http://a.example/p"}).Draw(t, "uri")
 	case p.Type == search.TokenParam:
 		return rapid.SampledFrom(tokenTexts).Draw(t, "token")
 	case p.Type == search.ReferenceParam:

@@ -39,7 +39,17 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"one of many who compare and set wins", testCompareAndSet},
 		{"one of many who create wins", testCreateRace},
 		{"writers that want the same resources in other orders all finish", testNoDeadlock},
+		{"a condition finds what is there", testNone},
+		{"changes of one write count one after the other", testNoneWithin},
+		{"one of many who create unless there is one wins", testNoneRace},
+		{"what a writer creates is found by those who search for it otherwise", testNoneOtherwise},
+		{"a condition follows references", testNoneLinked},
+		{"who waits for another writer can be cancelled", testNoneCancelled},
+		{"writers with conditions that want the same resources in other orders all finish", testNoneNoDeadlock},
 		{"history is paged from the newest", testHistory},
+		{"history begins at a time", testHistorySince},
+		{"history of a type and of everything has every version", testHistoryOfMany},
+		{"paging a history sees every version once while others write", testHistoryUnderWrites},
 		{"a search finds what was written, at once", testSearchAfterWrite},
 		{"paging sees everything once while others write", testPagingUnderWrites},
 		{"equals are in the order of their ids, in pages of any size", testTies},
@@ -55,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		t.Run(test.name, func(t *testing.T) { test.run(t, opened(t, open)) })
 	}
 	t.Run("scripts", func(t *testing.T) { testScripts(t, open) })
+	t.Run("the answers to queries of every kind are what they mean", func(t *testing.T) { testAnswers(t, open) })
 	t.Run("random histories and queries agree with the plain meaning of search", func(t *testing.T) { testModel(t, open) })
 }
 
@@ -112,7 +123,7 @@ func parse(t testing.TB, query string) search.Query {
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
-	q, issues, err := search.Parse(of, pairs, search.Options{Handling: search.Strict, Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
+	q, issues, err := search.R4().Parse(of, pairs, search.Options{Handling: search.Strict, Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
 	if err != nil || len(issues) > 0 {
 		t.Fatalf("%s: %v %v", query, err, issues)
 	}
@@ -288,7 +299,7 @@ func testDelete(t *testing.T, s store.Store) {
 func testNotFound(t *testing.T, s store.Store) {
 	write(t, s, put("a", device("text")))
 	for _, k := range []fhir.Key{
-		key("Device", "b"), key("Observation", "a"), key("Device", "A"), key("Device", ""), key("", "a"),
+		key("Device", "b"), key("Observation", "a"), key("Device", "A"), key("", "a"),
 		key("Device", "a/b"), key("Device", "a\x00"), key("Device", strings.Repeat("a", 65)), key("Device", "ä"), key("device", "a"),
 	} {
 		if _, err := s.Read(t.Context(), k); !errors.Is(err, store.ErrNotFound) {
@@ -297,6 +308,9 @@ func testNotFound(t *testing.T, s store.Store) {
 		if _, err := s.History(t.Context(), store.HistoryQuery{Type: k.Type, ID: k.ID}); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("history of %q %q: got %v, want not found", k.Type, k.ID, err)
 		}
+	}
+	if _, err := s.Read(t.Context(), key("Device", "")); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no id: got %v, want not found", err)
 	}
 }
 
@@ -452,7 +466,7 @@ func testCreateRace(t *testing.T, s store.Store) {
 	}
 }
 
-// race calls f at once n times and counts those that had no conflict.
+// race calls f at once n times and counts those that had no conflict and no match.
 func race(t *testing.T, n int, f func(i int) error) (winners int) {
 	t.Helper()
 	start, errs := make(chan struct{}), make(chan error, n)
@@ -467,7 +481,7 @@ func race(t *testing.T, n int, f func(i int) error) (winners int) {
 		switch err := <-errs; {
 		case err == nil:
 			winners++
-		case !errors.Is(err, store.ErrConflict):
+		case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrMatched):
 			t.Error(err)
 		}
 	}
@@ -542,6 +556,11 @@ func testHistory(t *testing.T, s store.Store) {
 		want := []string{"7false", "6true", "5false", "4false", "3false", "2false", "1false"}
 		if !slices.Equal(got, want) {
 			t.Errorf("pages of %d: got %q", count, got)
+		}
+	}
+	for _, before := range []string{"0", "8", "01", "x", "-1", "1_Device_a_1"} {
+		if page, err := s.History(t.Context(), store.HistoryQuery{Type: "Device", ID: "a", Before: before}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("before %q: got %+v %v, want not found", before, page, err)
 		}
 	}
 	if page, err := s.History(t.Context(), store.HistoryQuery{Type: "Device", ID: "a", Before: "1"}); err != nil || len(page.Resources) != 0 || page.Next != nil {
@@ -799,7 +818,7 @@ func testUnicode(t *testing.T, s store.Store) {
 		if err != nil || !bytes.Contains(r.JSON, []byte(quote(text))) {
 			t.Errorf("%q: got %s %v", text, r.JSON, err)
 		}
-		param, _ := search.Lookup("Device", "identifier")
+		param, _ := search.R4().Lookup("Device", "identifier")
 		page, err := s.Search(t.Context(), search.Query{
 			Type: "Device", Count: 10, Total: search.TotalNone, Sort: []search.Sort{{Param: "_id"}},
 			Where: []search.Clause{{Param: param, Values: []search.Value{{System: "urn:ä|", Code: text}}}},
@@ -857,6 +876,9 @@ func testCancelled(t *testing.T, s store.Store) {
 	if _, err := s.Search(ctx, parse(t, "Device?_total=accurate")); !errors.Is(err, context.Canceled) {
 		t.Errorf("search: got %v", err)
 	}
+	if _, err := s.History(ctx, store.HistoryQuery{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("history: got %v", err)
+	}
 	if j, ok := s.(store.Journal); ok {
 		if err := j.Keep(ctx, "inbox", "a", nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("keep: got %v", err)
@@ -880,6 +902,7 @@ func testClosed(t *testing.T, s store.Store) {
 			_, err := s.History(t.Context(), store.HistoryQuery{Type: "Device", ID: "a"})
 			return err
 		},
+		"history of everything": func() error { _, err := s.History(t.Context(), store.HistoryQuery{}); return err },
 	}
 	if j, ok := s.(store.Journal); ok {
 		calls["keep"] = func() error { return j.Keep(t.Context(), "inbox", "a", nil) }
