@@ -5,7 +5,7 @@
 // module imports. This package gives it the types of R4 from package definitions, and
 // replaces what is not safe or not right in a server: trace() prints nothing, there is no
 // clock, regular expressions and comparisons of many values take linear time, children have
-// their types, a primitive without a value but with an extension exists.
+// their types, collections can be compared, a primitive without a value but with an extension exists.
 //
 // http://hl7.org/fhir/R4/fhirpath.html, http://hl7.org/fhirpath/N1/
 package fhirpath
@@ -72,6 +72,7 @@ func Compile(source string) (x *Expression, err error) {
 	if err := x.check(tree); err != nil {
 		return nil, err
 	}
+	replace(tree)
 	return x, nil
 }
 

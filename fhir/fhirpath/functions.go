@@ -46,6 +46,12 @@ func (f functions) Get(name string) (eval.FuncDef, bool) {
 		d.Fn = resolve
 	case "combine":
 		d.Fn = combine
+	case "union":
+		d.Fn = union
+	case "not":
+		d.Fn = not
+	case "lowBoundary", "highBoundary":
+		d.Fn = ofTimes(d.Fn)
 	}
 	return d, true
 }
@@ -59,6 +65,47 @@ func combine(_ *eval.Context, input types.Collection, args []any) (types.Collect
 	other, _ := args[0].(types.Collection)
 	all := make(types.Collection, 0, len(input)+len(other))
 	return append(append(all, input...), other...), nil
+}
+
+func union(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+	all, err := combine(ctx, input, args)
+	if err != nil {
+		return nil, err
+	}
+	return distinct(ctx, all, nil)
+}
+
+// not is of a single value, which is true if it is no boolean.
+// http://hl7.org/fhirpath/N1/#singleton-evaluation-of-collections
+func not(_ *eval.Context, input types.Collection, _ []any) (types.Collection, error) {
+	switch len(input) {
+	case 0:
+		return types.Collection{}, nil
+	case 1:
+		b, ok := input[0].(types.Boolean)
+		return types.Collection{types.NewBoolean(ok && !b.Bool())}, nil
+	}
+	return nil, eval.SingletonError(len(input))
+}
+
+// ofTimes is a boundary of a date or a time in full precision. What the engine gives for
+// numbers, and in another precision, is not right.
+func ofTimes(boundary eval.FuncImpl) eval.FuncImpl {
+	return func(ctx *eval.Context, input types.Collection, args []any) (types.Collection, error) {
+		if len(input) == 0 {
+			return types.Collection{}, nil
+		}
+		digits := map[string]string{"Date": "8", "DateTime": "17", "Time": "9"}[input[0].Type()]
+		if len(input) > 1 || digits == "" {
+			return nil, ErrFailed
+		}
+		for _, a := range args {
+			if p, ok := a.(types.Collection); !ok || len(p) != 1 || p[0].String() != digits {
+				return nil, ErrFailed
+			}
+		}
+		return boundary(ctx, input, nil)
+	}
 }
 
 // A patterns holds the regular expressions of an expression. Those that it takes from the
@@ -126,6 +173,9 @@ func (f functions) replaceMatches(_ *eval.Context, input types.Collection, args 
 	r, err := f.of.patterns.get(source)
 	if err != nil {
 		return nil, err
+	}
+	if source == "" {
+		return input, nil
 	}
 	if len(s)*(len(by)+1) > maxReplaced {
 		return nil, ErrTooCostly
