@@ -12,6 +12,7 @@ import (
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/rest"
+	"github.com/kiln-health/kiln/store"
 )
 
 // versions are the ETags of a history, in order.
@@ -144,6 +145,80 @@ func TestHistorySince(t *testing.T) {
 	}
 }
 
+// http://hl7.org/fhir/R4/http.html#history
+func TestHistoryAt(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	// Versions of 12:00 to 12:04, and one of the next day: 3 is a deletion, 4 and 5 are of one millisecond.
+	put := func(value string) {
+		a.do(t, "PUT", "/fhir/Observation/o", heartRate("o", "Patient/p1", "2024-05-01T10:00:00Z", value))
+	}
+	put("60")
+	a.clock.forward(time.Minute)
+	put("61")
+	a.clock.forward(time.Minute)
+	a.do(t, "DELETE", "/fhir/Observation/o", "")
+	a.clock.forward(2 * time.Minute)
+	put("63")
+	put("64")
+	a.clock.forward(24 * time.Hour)
+	put("65")
+	for _, c := range []struct {
+		about, query string
+		want         []string // versions and the status of each
+	}{
+		{"a year has all", "_at=2024", []string{"6 200", "5 200", "4 201", "3 204", "2 200", "1 201"}},
+		{"a year before has none", "_at=2023", nil},
+		{"of a year after it is what is current", "_at=2025", []string{"6 200"}},
+		{"a day has what was written on it", "_at=2024-05-01", []string{"5 200", "4 201", "3 204", "2 200", "1 201"}},
+		{"and what was current when it began", "_at=2024-05-02", []string{"6 200", "5 200"}},
+		{"the moment of a version has that version", "_at=2024-05-01T12:01:00.100Z", []string{"2 200"}},
+		{"the moment before has the one before", "_at=2024-05-01T12:01:00.099Z", []string{"1 201"}},
+		{"a moment later has it still", "_at=2024-05-01T12:01:00.101Z", []string{"2 200"}},
+		{"a second is an interval", "_at=2024-05-01T12:01:00Z", []string{"2 200", "1 201"}},
+		{"so is a minute", "_at=2024-05-01T12:01Z", []string{"2 200", "1 201"}},
+		{"an interval that ends before the first version has none", "_at=2024-05-01T11:59Z", nil},
+		{"while it was deleted it is told so", "_at=2024-05-01T12:03:30Z", []string{"3 204"}},
+		{"versions of one millisecond were both current in it", "_at=2024-05-01T12:04:00.100Z", []string{"5 200", "4 201"}},
+		{"an offset counts", "_at=2024-05-01T14:01:00.100%2B02:00", []string{"2 200"}},
+		{"and so does one whose + was not encoded", "_at=2024-05-01T14:01:00.100+02:00", []string{"2 200"}},
+		{"_since leaves out what was written before", "_at=2024-05-01&_since=2024-05-01T12:02:00Z", []string{"5 200", "4 201", "3 204"}},
+		{"an empty one asks for nothing", "_at=", []string{"6 200", "5 200", "4 201", "3 204", "2 200", "1 201"}},
+	} {
+		t.Run(c.about, func(t *testing.T) {
+			for _, count := range []int{1, 2, 3, 6, 50} {
+				var got []string
+				target := fmt.Sprintf("/fhir/Observation/o/_history?%s&_count=%d", c.query, count)
+				for target != "" {
+					b := a.send(t, "GET", target, "", "Prefer: handling=strict").bundle(t)
+					if len(b.Entry) > count || len(b.Entry) == 0 && len(got) > 0 {
+						t.Fatalf("a page of %d has %d", count, len(b.Entry))
+					}
+					for _, e := range b.Entry {
+						got = append(got, strings.Trim(e.Response.Etag, `W/"`)+" "+e.Response.Status)
+					}
+					if target = b.link("next"); target != "" {
+						target = mustURL(t, target)
+					}
+				}
+				if !slices.Equal(got, c.want) {
+					t.Errorf("_count=%d: got %q, want %q", count, got, c.want)
+				}
+			}
+		})
+	}
+	b := a.do(t, "GET", "/fhir/Observation/o/_history?_at=2024&_count=2", "").bundle(t)
+	if !strings.Contains(b.link("self"), "_at=2024") || b.Total != nil {
+		t.Errorf("self %s, total %v", b.link("self"), b.Total)
+	}
+	u, err := url.Parse(b.link("next"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(u.RawQuery, "_at=2024", "_at=2025", 1)
+	a.do(t, "GET", "/fhir/Observation/o/_history?"+other, "").wantStatus(t, http.StatusBadRequest)
+	a.do(t, "GET", "/fhir/Observation/none/_history?_at=2024", "").wantStatus(t, http.StatusNotFound)
+}
+
 func TestHistoryOfLargeVersionsPagesOn(t *testing.T) {
 	a := newAPI(t, rest.Options{})
 	// A page of the embedded store ends before 32 MiB, a string of FHIR before 1 MiB.
@@ -152,19 +227,41 @@ func TestHistoryOfLargeVersionsPagesOn(t *testing.T) {
 		body := fmt.Sprintf(`{"resourceType":"Patient","id":"p1","multipleBirthInteger":%d,"name":[%s]}`, i, large)
 		a.send(t, "PUT", "/fhir/Patient/p1", body, "Prefer: return=minimal")
 	}
-	var got []string
-	for target := "/fhir/Patient/p1/_history?_count=4"; target != ""; {
-		b := a.send(t, "GET", target, "").bundle(t)
-		for _, e := range b.Entry {
-			got = append(got, e.Response.Etag+e.Response.Status)
+	for _, target := range []string{"/fhir/Patient/p1/_history?_count=4", "/fhir/Patient/p1/_history?_count=4&_at=2024"} {
+		var got []string
+		for target != "" {
+			b := a.send(t, "GET", target, "").bundle(t)
+			for _, e := range b.Entry {
+				got = append(got, e.Response.Etag+e.Response.Status)
+			}
+			if target = b.link("next"); target != "" {
+				target = mustURL(t, target)
+			}
 		}
-		if target = b.link("next"); target != "" {
-			target = mustURL(t, target)
+		if want := []string{`W/"4"200`, `W/"3"200`, `W/"2"200`, `W/"1"201`}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
 		}
 	}
-	if want := []string{`W/"4"200`, `W/"3"200`, `W/"2"200`, `W/"1"201`}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+}
+
+func TestHistoryAtPassesOverSoManyVersions(t *testing.T) {
+	a := newAPI(t, rest.Options{})
+	write := func(i int) {
+		put := store.Change{Key: fhir.Key{Type: "Device", ID: "d"}, JSON: fmt.Appendf(nil, `{"resourceType":"Device","id":"d","lotNumber":"%d"}`, i)}
+		if _, err := a.store.Write(t.Context(), put); err != nil {
+			t.Fatal(err)
+		}
 	}
+	write(0)
+	a.clock.forward(time.Hour)
+	for i := range 10_000 {
+		write(i + 1)
+	}
+	if got := a.do(t, "GET", "/fhir/Device/d/_history?_at=2024-05-01T12:30:00Z", "").bundle(t).versions(); !slices.Equal(got, []string{`W/"1"`}) {
+		t.Errorf("got %v", got)
+	}
+	write(10_001)
+	a.do(t, "GET", "/fhir/Device/d/_history?_at=2024-05-01T12:30:00Z", "").wantStatus(t, http.StatusUnprocessableEntity)
 }
 
 func TestBadHistoryParametersAreRefused(t *testing.T) {
@@ -178,7 +275,7 @@ func TestBadHistoryParametersAreRefused(t *testing.T) {
 	}
 	// A cursor of the right form for a version that is none.
 	madeUp := base64.RawURLEncoding.EncodeToString([]byte(fhir.HashID("history", "Patient", "p1")[:8] + "x"))
-	for _, query := range []string{"_cursor=" + madeUp, "_count=-1", "_count=x", "_since=yesterday", "_since=2024", "_at=2024", "_list=1", "_cursor=x", "_cursor=%FF", next.RawQuery} {
+	for _, query := range []string{"_cursor=" + madeUp, "_count=-1", "_count=x", "_since=yesterday", "_since=2024", "_at=yesterday", "_at=gt2024", "_at=2024,2025", "_at=2024&_at=2025", "_at=2024-13", "_list=1", "_cursor=x", "_cursor=%FF", next.RawQuery} {
 		a.do(t, "GET", "/fhir/Patient/p1/_history?"+query, "").wantStatus(t, http.StatusBadRequest)
 	}
 	a.do(t, "GET", "/fhir/Patient/p1/_history?nonsense=1", "").wantStatus(t, http.StatusOK)
@@ -231,7 +328,9 @@ func TestHistoryOfATypeAndOfEverything(t *testing.T) {
 	}
 	for _, url := range []string{"/fhir/_history", "/fhir/Patient/_history"} {
 		a.do(t, "GET", url+"?_count=0", "").wantStatus(t, 200)
-		a.do(t, "GET", url+"?_at=2024", "").wantStatus(t, 400)
+		if got := a.do(t, "GET", url+"?_at=2024", ""); got.StatusCode != 400 || !strings.Contains(string(got.body), "one resource only") {
+			t.Errorf("%s: %d %s", url, got.StatusCode, got.body)
+		}
 		a.do(t, "GET", url+"?_cursor=x", "").wantStatus(t, 400)
 		a.do(t, "DELETE", url, "").wantStatus(t, 405)
 	}
