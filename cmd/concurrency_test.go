@@ -97,9 +97,8 @@ func note(id, patient string, minute int, text string) string {
 
 // A client that turns pages while others create what matches before, between and behind
 // them, delete some of it, and update what the client looks for, finds everything that
-// was there and goes on to match once. In the order of _lastUpdated an update moves a
-// resource: only what is not updated is expected there. KILN_CONCURRENT_WRITES sets the
-// number of writes.
+// was there and goes on to match once, also where an update moves it in the order.
+// KILN_CONCURRENT_WRITES sets the number of writes.
 func TestPagesHaveEveryMatchOnceWhileOthersWrite(t *testing.T) {
 	writes := 2000
 	if s := os.Getenv("KILN_CONCURRENT_WRITES"); s != "" {
@@ -163,31 +162,25 @@ func TestPagesHaveEveryMatchOnceWhileOthersWrite(t *testing.T) {
 			}
 		})
 	}
-	for _, search := range []struct {
-		query string
-		first int // of what was there, and is expected
-	}{
-		{"patient=ada&_count=23", 0},
-		{"patient=ada&code=note&_sort=-date&_count=23", 0},
-		{"subject=Patient/ada&_sort=date&_count=23", 0},
-		{"patient=ada&_sort=code,-date&_count=23", 0},
-		{"patient=ada&_sort=_lastUpdated&_count=23", updated},
-		{"patient=ada&_sort=-_lastUpdated&_count=23", updated},
+	for _, query := range []string{
+		"patient=ada&_count=23",
+		"patient=ada&code=note&_sort=-date&_count=23",
+		"subject=Patient/ada&_sort=date&_count=23",
+		"patient=ada&_sort=code,-date&_count=23",
+		"patient=ada&_sort=_lastUpdated&_count=23",
+		"patient=ada&_sort=-_lastUpdated&_count=23",
 	} {
 		readers.Go(func() {
 			walks := 0
 			for last := false; !last; walks++ {
 				last = done.Load()
-				found, err := b.walk(search.query)
+				found, err := b.walk(query)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				for i := range search.first {
-					delete(found, "there-"+strconv.Itoa(i))
-				}
 				missing, twice := 0, 0
-				for i := search.first; i < there; i++ {
+				for i := range there {
 					if found["there-"+strconv.Itoa(i)] == 0 {
 						missing++
 					}
@@ -198,11 +191,11 @@ func TestPagesHaveEveryMatchOnceWhileOthersWrite(t *testing.T) {
 					}
 				}
 				if missing > 0 || twice > 0 {
-					t.Errorf("%s: of %d that were there and match %d are missing, and %d of %d found are found twice", search.query, there-search.first, missing, twice, len(found))
+					t.Errorf("%s: of %d that were there and match %d are missing, and %d of %d found are found twice", query, there, missing, twice, len(found))
 					return
 				}
 			}
-			t.Logf("%s: %d walks", search.query, walks)
+			t.Logf("%s: %d walks", query, walks)
 		})
 	}
 	writers.Wait()

@@ -27,7 +27,9 @@ type Store interface {
 	Write(ctx context.Context, changes ...Change) ([]Result, error)
 	// Search gives the page of q.Count matches that follows q.After, in the order of q.Sort,
 	// all from one state of the store. The page is shorter where its resources are large:
-	// Page.Next tells whether there are more.
+	// Page.Next tells whether there are more. A store may keep the state of the first page for a
+	// while, and give the pages that follow from it; else they are of the newest one, and only a
+	// resource whose own place in the order has changed may come twice or not.
 	Search(ctx context.Context, q search.Query) (Page, error)
 	// History gives versions of one resource, of a type, or of all types, newest first,
 	// deletions among them. ErrNotFound if one resource was asked for and there never was

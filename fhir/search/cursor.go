@@ -12,17 +12,19 @@ import (
 )
 
 const (
-	cursorVersion = 2
+	cursorVersion = 3
 	bindingLength = 8
-	// The longest has 1 + 8 + 2 times + MaxSort keys + an id, in characters of six bits.
-	maxCursor = (1+bindingLength+2*timeLength+MaxSort*(1+maxKey)+64)*4/3 + 1
+	viewLength    = 8
+	// The longest has 1 + 8 + the view + 2 times + MaxSort keys + an id, in characters of six bits.
+	maxCursor = (1+bindingLength+viewLength+2*timeLength+MaxSort*(1+maxKey)+64)*4/3 + 1
 )
 
 // Encode is c as an opaque text for URLs, bound to the conditions and the order of q: the
 // page size, and how matches are shown, may change from page to page, nothing else. It has
-// at most 908 characters, 130 where q is sorted by date, _lastUpdated and _id alone.
+// at most 919 characters, 141 where q is sorted by date, _lastUpdated and _id alone.
 func (c Cursor) Encode(q Query) string {
 	b := append([]byte{cursorVersion}, q.binding()...)
+	b = binary.BigEndian.AppendUint64(b, c.View)
 	keys := 0
 	for _, s := range q.Sort {
 		switch s.place() {
@@ -60,7 +62,10 @@ func DecodeCursor(text string, q Query) (Cursor, error) {
 	}
 	b = b[1+bindingLength:]
 	var c Cursor
-	ok := true
+	ok := len(b) > viewLength
+	if ok {
+		c.View, b = binary.BigEndian.Uint64(b), b[viewLength:]
+	}
 	for _, s := range q.Sort {
 		switch {
 		case !ok:

@@ -247,6 +247,9 @@ type Cursor struct {
 	// whose order is that of the values, "" for a resource without one.
 	Keys []string
 	ID   string
+	// View is the state of the store that the page before was read from, 0 if the store does not
+	// keep one. It is no part of the place.
+	View uint64
 }
 
 // Limits of a query that a stranger sends.

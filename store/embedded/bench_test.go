@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -162,9 +163,13 @@ func BenchmarkWrite(b *testing.B) {
 	})
 }
 
-// BenchmarkStore works on 100,000 readings of 100 patients.
+// BenchmarkStore works on 100,000 readings of 100 patients, or on as many as
+// KILN_BENCH_OBSERVATIONS says.
 func BenchmarkStore(b *testing.B) {
-	const size = 100_000
+	size := 100_000
+	if n, err := strconv.Atoi(os.Getenv("KILN_BENCH_OBSERVATIONS")); err == nil {
+		size = n
+	}
 	s := onDisk(b)
 	load(b, s, 0, size)
 	if err := s.db.Flush(); err != nil {
@@ -240,6 +245,6 @@ func BenchmarkStore(b *testing.B) {
 	b.Run("disk", func(b *testing.B) {
 		for b.Loop() {
 		}
-		b.ReportMetric(float64(s.db.Metrics().Total().TablesSize)/size, "bytes/obs")
+		b.ReportMetric(float64(s.db.Metrics().Total().TablesSize)/float64(size), "bytes/obs")
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -223,7 +224,10 @@ type view struct {
 	limits     *limits
 	generation generation // of the keys by those parameters
 	snapshot   *pebble.Snapshot
-	users      int // guarded by Store.viewMu
+	// What follows is guarded by Store.viewMu.
+	users int
+	id    uint64    // if it was kept
+	asked time.Time // when it was asked for last, if it is kept
 }
 
 // look is the newest view. Each look needs a letGo.
@@ -254,4 +258,5 @@ func (s *Store) show(counts map[string]int64) {
 	maps.Copy(s.counts, counts)
 	s.viewMu.Unlock()
 	s.letGo(old)
+	s.expire()
 }

@@ -58,7 +58,8 @@
 //
 // Writes are grouped: whoever comes first commits for all who wait, with one fsync. Reads
 // and searches see the state after the last finished fsync, never one that a power failure
-// could take back. Memory on top of Options.CacheBytes: 64 MiB, and the page at hand.
+// could take back. Pages that follow one of a search are of the same state as that one, as long
+// as it is kept (kept.go). Memory on top of Options.CacheBytes: 64 MiB, and the page at hand.
 //
 // # When the disk fails
 //
@@ -109,7 +110,7 @@ type Options struct {
 	// index anew at every start.
 	Load func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)
 	// CacheBytes is how much memory holds blocks that were read, besides the 64 MiB for
-	// what was written last. The default is 64 MiB.
+	// what was written last. The default is 128 MiB.
 	CacheBytes int64
 	// ReserveBytes must be free on the disk, or writes are refused before they fail half
 	// way. The default is 256 MiB.
@@ -158,6 +159,7 @@ type Store struct {
 
 	viewMu sync.Mutex
 	view   *view
+	kept   keptViews
 	counts map[string]int64 // current resources by type, as view has them; whoever has the turn writes
 	groups atomic.Int64
 	writes atomic.Int64
@@ -232,7 +234,7 @@ func open(dir string, opt *Options) (*Store, error) {
 		o.FS = vfs.Default
 	}
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 128 << 20
 	}
 	if o.ReserveBytes <= 0 {
 		o.ReserveBytes = 256 << 20
@@ -292,6 +294,7 @@ func (s *Store) begin(load func(iter.Seq2[fhir.Resource, error]) (*search.Parame
 	if err := s.loadCounts(); err != nil {
 		return err
 	}
+	s.kept = newKeptViews()
 	s.view = &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
 	return nil
 }
@@ -395,7 +398,7 @@ func pebbleOptions(o *Options, lock *pebble.Lock, log *logger) *pebble.Options {
 		MemTableSize:               memTableBytes,
 		L0CompactionThreshold:      4,
 		L0StopWritesThreshold:      32,
-		LBaseMaxBytes:              64 << 20,
+		LBaseMaxBytes:              256 << 20,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 	}
 	for i := range p.Levels {
@@ -447,6 +450,11 @@ func (s *Store) Close() error {
 		return fmt.Errorf("embedded: close: the database stopped before and holds the directory until the process ends: %w", s.failed())
 	}
 	err := s.view.snapshot.Close()
+	for _, v := range s.kept.order {
+		if v != s.view {
+			err = errors.Join(err, v.snapshot.Close())
+		}
+	}
 	err = errors.Join(err, s.db.Close(), s.lock.Close())
 	if err != nil {
 		return fmt.Errorf("embedded: close: %w", err)

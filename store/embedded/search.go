@@ -33,9 +33,13 @@ func (s *Store) Search(ctx context.Context, q search.Query) (store.Page, error) 
 }
 
 func (s *Store) search(ctx context.Context, q search.Query) (store.Page, error) {
-	v := s.look()
+	v := s.lookAt(q.After)
 	defer s.letGo(v)
-	return s.find(ctx, v, q, nil)
+	page, err := s.find(ctx, v, q, nil)
+	if err == nil && page.Next != nil {
+		page.Next.View = s.keep(v)
+	}
+	return page, err
 }
 
 // find is the search in one state of the store. It tells what it did, if told is not nil.
