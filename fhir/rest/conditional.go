@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,15 +80,27 @@ func (s *server) conditionIn(x *exchange, resourceType, text string) (search.Que
 	return s.condition(x, resourceType, params)
 }
 
-// noneExist is the condition of a conditional create, nil if there is none.
+// noneExist is the condition of a conditional create, nil if there is none. FHIR has it in the
+// header If-None-Exist. Some clients, fhirpy among them, send a search in the URL, as for an
+// update: ignored, it would make a duplicate, and it can mean nothing else.
 // http://hl7.org/fhir/R4/http.html#ccreate
 func (s *server) noneExist(x *exchange) (*search.Query, error) {
 	headers := x.Header.Values("If-None-Exist")
-	if len(headers) == 0 {
+	searched := slices.ContainsFunc(x.query, func(p search.Pair) bool {
+		name, _, _ := strings.Cut(p.Name, ":")
+		name, _, _ = strings.Cut(name, ".")
+		_, known := s.parameters().Lookup(x.key.Type, name)
+		return known || name == "_has"
+	})
+	switch {
+	case len(headers) > 1, len(headers) == 1 && searched:
+		return nil, refuse(http.StatusBadRequest, fhir.CodeInvalid, "there is more than one condition").fix("send one If-None-Exist, and no search in the URL").
+			spec("http://hl7.org/fhir/R4/http.html#ccreate")
+	case searched:
+		q, err := s.condition(x, x.key.Type, x.query)
+		return &q, err
+	case len(headers) == 0:
 		return nil, nil
-	}
-	if len(headers) > 1 {
-		return nil, refuse(http.StatusBadRequest, fhir.CodeInvalid, "there is more than one If-None-Exist").fix("send one")
 	}
 	q, err := s.conditionIn(x, x.key.Type, strings.TrimSpace(headers[0]))
 	return &q, err

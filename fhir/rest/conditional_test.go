@@ -329,19 +329,26 @@ func TestPartsOfAResource(t *testing.T) {
 	}
 }
 
-func TestACreateWithASearchInItsURLIsRefused(t *testing.T) {
+func TestASearchInTheURLOfACreateIsItsCondition(t *testing.T) {
+	const ada = `{"resourceType":"Patient","identifier":[{"system":"urn:s","value":"1"}],"name":[{"family":"Lovelace"}]}`
 	a := newAPI(t, rest.Options{})
-	for _, query := range []string{"?identifier=urn:s%7C1", "?identifier:of-type=a%7Cb%7Cc", "?general-practitioner.name=x", "?_id=p1"} {
-		got := a.send(t, "POST", "/fhir/Patient"+query, `{"resourceType":"Patient"}`)
-		if o := got.wantStatus(t, 400).outcome(t); !strings.Contains(o.Issue[0].Diagnostics, "If-None-Exist") {
-			t.Errorf("%s: %s", query, got.body)
+	a.send(t, "POST", "/fhir/Patient?identifier=urn:s%7C1", ada).wantStatus(t, 201)
+	for _, query := range []string{"?identifier=urn:s%7C1", "?name:exact=Lovelace&_format=json", "?_has:Observation:patient:code=x&identifier=urn:s%7C1"} {
+		want := 200
+		if strings.Contains(query, "_has") {
+			want = 201 // nothing is known of her
 		}
+		a.send(t, "POST", "/fhir/Patient"+query, ada).wantStatus(t, want)
 	}
+	a.send(t, "POST", "/fhir/Patient?identifier=urn:s%7C1", ada).wantStatus(t, 412) // there are two
+	a.send(t, "POST", "/fhir/Patient?identifier=urn:s%7C1", ada, "If-None-Exist: identifier=urn:s%7C1").wantStatus(t, 400)
+	a.send(t, "POST", "/fhir/Patient?identifier=urn:s%7C1&nmae=x", ada).wantStatus(t, 400)
+	a.send(t, "POST", "/fhir/Patient?_format=json&_pretty=true", ada).wantStatus(t, 201)
+	a.send(t, "PUT", "/fhir/Device/d", `{"resourceType":"Device","id":"d","identifier":[{"system":"urn:s","value":"2"}]}`).wantStatus(t, 201)
 	for _, kind := range []string{"transaction", "batch"} {
-		got := a.send(t, "POST", "/fhir", `{"resourceType":"Bundle","type":"`+kind+`","entry":[{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient?identifier=urn:s%7C1"}}]}`)
-		if !strings.Contains(string(got.body), "If-None-Exist") {
+		got := a.send(t, "POST", "/fhir", `{"resourceType":"Bundle","type":"`+kind+`","entry":[{"resource":{"resourceType":"Device"},"request":{"method":"POST","url":"Device?identifier=urn:s%7C2"}}]}`)
+		if !strings.Contains(string(got.body), `"status":"200`) || !strings.Contains(string(got.body), "/fhir/Device/d") {
 			t.Errorf("%s: %s", kind, got.body)
 		}
 	}
-	a.send(t, "POST", "/fhir/Patient?_format=json&_pretty=true", `{"resourceType":"Patient"}`).wantStatus(t, 201)
 }

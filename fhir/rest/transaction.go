@@ -103,9 +103,7 @@ func (t *transaction) step(i int, e *sentEntry) (*step, error) {
 	}
 	switch {
 	case y.Method == http.MethodPost:
-		if st.query, err = t.noneExist(y); err == nil {
-			err = t.unconditional(y)
-		}
+		st.query, err = t.noneExist(y)
 		st.assigned = t.NewID()
 	case y.key.ID == "":
 		var q search.Query

@@ -17,9 +17,6 @@ import (
 // create stores the body under a new id. http://hl7.org/fhir/R4/http.html#create
 func (s *server) create(x *exchange) (reply, error) {
 	none, err := s.noneExist(x)
-	if err == nil {
-		err = s.unconditional(x)
-	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -37,20 +34,6 @@ func (s *server) create(x *exchange) (reply, error) {
 		return x.existing(m.Matches)
 	}
 	return r, err
-}
-
-// unconditional refuses a create with a search in its URL. Some clients mean a condition by it,
-// as for an update: ignored, it would make a duplicate. http://hl7.org/fhir/R4/http.html#ccreate
-func (s *server) unconditional(x *exchange) error {
-	for _, p := range x.query {
-		name, _, _ := strings.Cut(p.Name, ":")
-		name, _, _ = strings.Cut(name, ".")
-		if _, ok := s.Parameters.Lookup(x.key.Type, name); ok {
-			return refuse(http.StatusBadRequest, fhir.CodeInvalid, "a create takes no search parameters in its URL").at(name).
-				fix("send the condition in the header If-None-Exist").spec("http://hl7.org/fhir/R4/http.html#ccreate")
-		}
-	}
-	return nil
 }
 
 // existing answers a conditional create whose condition has matches.

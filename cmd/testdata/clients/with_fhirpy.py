@@ -120,6 +120,15 @@ def conditional_create():
     expect("patients", client.resources("Patient").search(identifier=f"{MRN}|fhirpy-3").count(), 1)
 
 
+def get_or_create():
+    wanted = client.resources("Patient").search(identifier=f"{MRN}|fhirpy-6")
+    first, created = wanted.get_or_create(client.resource("Patient", **patient("fhirpy-6", "Once")))
+    expect("created", created, True)
+    second, created = wanted.get_or_create(client.resource("Patient", **patient("fhirpy-6", "Once")))
+    expect("created and id", (created, second.id), (False, first.id))
+    expect("patients", wanted.count(), 1)
+
+
 def conditional_update():
     named = client.resources("Patient").search(identifier=f"{MRN}|fhirpy-4")
     first, created = named.update(client.resource("Patient", **patient("fhirpy-4", "Before")))
@@ -150,7 +159,7 @@ def errors():
     refused("a value that is no date", OperationOutcome, lambda: client.resources("Patient").search(birthdate="yesterday").fetch())
 
 
-for step in (create, read, transaction, search, json_patch, update, history, conditional_create, conditional_update, validation, delete, errors):
+for step in (create, read, transaction, search, json_patch, update, history, conditional_create, get_or_create, conditional_update, validation, delete, errors):
     try:
         step()
     except Exception as e:
