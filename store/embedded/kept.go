@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/kiln-health/kiln/fhir/search"
@@ -46,8 +47,8 @@ func (s *Store) keep(v *view) uint64 {
 	now := s.now()
 	s.viewMu.Lock()
 	k := &s.kept
-	if k.byID[v.id] == v && v.id != 0 {
-		k.remove(v)
+	if k.byID[v.id] == v {
+		k.order = slices.DeleteFunc(k.order, func(o *view) bool { return o == v })
 	} else {
 		k.last++
 		v.id = k.last
@@ -56,15 +57,13 @@ func (s *Store) keep(v *view) uint64 {
 	v.asked = now
 	k.byID[v.id] = v
 	k.order = append(k.order, v)
-	id, old := v.id, k.outdated(now)
+	id := v.id
 	s.viewMu.Unlock()
-	for _, v := range old {
-		s.letGo(v)
-	}
+	s.expire()
 	return id
 }
 
-// expire lets go of the views that nobody has asked for lately.
+// expire lets go of views that are too many, or that nobody has asked for lately.
 func (s *Store) expire() {
 	now := s.now()
 	s.viewMu.Lock()
@@ -75,25 +74,19 @@ func (s *Store) expire() {
 	}
 }
 
-func (k *keptViews) remove(v *view) {
-	for i := range k.order {
-		if k.order[i] == v {
-			k.order = append(k.order[:i], k.order[i+1:]...)
-			return
-		}
-	}
-}
-
 // outdated takes out what must be let go. A clock that goes back makes nothing older.
-func (k *keptViews) outdated(now time.Time) (old []*view) {
+func (k *keptViews) outdated(now time.Time) []*view {
 	n := max(0, len(k.order)-maxKeptViews)
 	for n < len(k.order) && now.Sub(k.order[n].asked) > keptFor {
 		n++
 	}
-	old = append(old, k.order[:n]...)
+	if n == 0 { // as nearly always: every commit asks
+		return nil
+	}
+	old := slices.Clone(k.order[:n])
 	for _, v := range old {
 		delete(k.byID, v.id)
 	}
-	k.order = append(k.order[:0], k.order[n:]...)
+	k.order = slices.Delete(k.order, 0, n)
 	return old
 }
