@@ -87,8 +87,7 @@ func (s *server) conditionIn(x *exchange, resourceType, text string) (search.Que
 func (s *server) noneExist(x *exchange) (*search.Query, error) {
 	headers := x.Header.Values("If-None-Exist")
 	searched := slices.ContainsFunc(x.query, func(p search.Pair) bool {
-		name, _, _ := strings.Cut(p.Name, ":")
-		name, _, _ = strings.Cut(name, ".")
+		name := named(p.Name)
 		_, known := s.parameters().Lookup(x.key.Type, name)
 		return known || name == "_has"
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,18 +26,8 @@ type exchange struct {
 	base   string        // external URL of the API, without a slash at the end
 	query  []search.Pair // of the URL, in its order
 	format format        // of the response
-	pretty bool          // if it is JSON
+	pretty bool          // the body is indented
 	prefer preferences
-}
-
-// carrying is the exchange as if it sent a resource of that type, as JSON.
-func (x *exchange) carrying(resourceType string, body []byte) *exchange {
-	y := *x
-	y.Request = x.Request.WithContext(x.Context())
-	y.Header = http.Header{"Content-Type": {formats[inJSON][0]}}
-	y.Body, y.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	y.key = fhir.Key{Type: resourceType}
-	return &y
 }
 
 // reply is what an interaction answers.

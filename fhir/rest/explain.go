@@ -29,7 +29,7 @@ func (s *server) plans(ctx context.Context, in *inquiry) ([]fhir.Issue, error) {
 		}
 		plan, err := explainer.Explain(ctx, q)
 		if err != nil {
-			return nil, tooMuch(err)
+			return nil, err
 		}
 		issues = append(issues, fhir.Issue{Severity: fhir.Information, Code: fhir.CodeInformational, Path: explainParam, Message: planText(plan)})
 	}

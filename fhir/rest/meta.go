@@ -207,7 +207,7 @@ func (s *server) relabel(x *exchange, add bool) (reply, error) {
 		if bytes.Equal(body, current.JSON) {
 			return metaOf(current)
 		}
-		c, err := s.resource(x.carrying(current.Type, body))
+		c, err := s.rewritten(current.Type, body)
 		if err != nil {
 			return reply{}, err
 		}

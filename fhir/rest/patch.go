@@ -121,7 +121,7 @@ func (s *server) patched(x *exchange, p change, stated store.Condition, current 
 		r.reply.status = patchStatus(r.issues[0].Code)
 		return content{}, r
 	}
-	return s.resource(x.carrying(current.Type, body))
+	return s.rewritten(current.Type, body)
 }
 
 // patchStatus is what the failure of a patch means, by the code of package patch.

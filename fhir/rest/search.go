@@ -54,7 +54,7 @@ func (s *server) search(x *exchange) (reply, error) {
 	}
 	page, err := s.find(x.Context(), in)
 	if err != nil {
-		return reply{}, tooMuch(err)
+		return reply{}, err
 	}
 	b, err := s.searchset(x, in, page)
 	return x.page(b), err
@@ -78,16 +78,6 @@ func readForm(x *exchange) ([]search.Pair, error) {
 	}
 	_, err = x.takeFormat(form)
 	return form, err
-}
-
-// tooMuch is the refusal of a search that the store cannot answer because it leads too far.
-func tooMuch(err error) error {
-	for _, i := range fhir.IssuesOf(err) {
-		if i.Code == fhir.CodeTooCostly {
-			return bad(err)
-		}
-	}
-	return err
 }
 
 // inquire reads the parameters of a search.
@@ -240,7 +230,7 @@ func (s *server) searchset(x *exchange, in *inquiry, page found) (bundle, error)
 	}
 	included, cut, err := s.included(x, in.include, page.resources)
 	if err != nil {
-		return b, tooMuch(err)
+		return b, err
 	}
 	if cut {
 		in.issues = append(in.issues, fhir.Issue{

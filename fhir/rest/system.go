@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+
 	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/definitions"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
@@ -61,7 +61,7 @@ func (s *server) common(in *inquiry, params []search.Pair, opt search.Options) (
 			continue
 		}
 		i := fhir.Issue{
-			Severity: fhir.Warning, Code: fhir.CodeNotSupported, Path: shown(p.Name),
+			Severity: fhir.Warning, Code: fhir.CodeNotSupported, Path: search.Shown(p.Name),
 			Message: "a parameter is not one of all resource types that are searched: it was ignored",
 			Fix:     "use one that they have in common, as _id, _lastUpdated, _profile, _security, _source and _tag, or name the types in _type", Spec: specSearch + "#all",
 		}
@@ -98,14 +98,6 @@ func (s *server) common(in *inquiry, params []search.Pair, opt search.Options) (
 		}
 	}
 	return common, includes, nil
-}
-
-// shown is the name of a parameter as an outcome repeats it: not if it could be anything else.
-func shown(name string) string {
-	if len(name) > 64 || !only(name, "-_.:") {
-		return ""
-	}
-	return name
 }
 
 // isResult reports whether a parameter is none of a resource type.
@@ -383,13 +375,8 @@ const maxLists = 20
 // local is the resource of this server that a reference names, with its version if it names
 // one.
 func local(base, reference string) (fhir.Key, bool) {
-	part := strings.Split(strings.TrimPrefix(reference, base+"/"), "/")
-	switch {
-	case len(part) == 4 && part[2] == "_history" && fhir.ValidID(part[3]):
-	case len(part) == 2:
-		part = append(part, "", "")
-	default:
-		return fhir.Key{}, false
-	}
-	return fhir.Key{Type: part[0], ID: part[1], Version: part[3]}, definitions.IsResource(part[0]) && fhir.ValidID(part[1])
+	reference, version, versioned := strings.Cut(strings.TrimPrefix(reference, base+"/"), "/_history/")
+	key, ok := keyOf(reference)
+	key.Version = version
+	return key, ok && (!versioned || fhir.ValidID(version))
 }

@@ -50,7 +50,10 @@ type step struct {
 func (s *server) transaction(x *exchange, entries []sentEntry, body []byte) (reply, error) {
 	if s.Validation != ValidateNothing {
 		// The Bundle as a whole: the issues of all entries, with the path of each.
-		if _, err := s.resource(x.carrying("Bundle", body)); err != nil {
+		if int64(len(body)) > s.MaxBody { // it was sent as XML
+			return reply{}, tooLarge(s.MaxBody)
+		}
+		if _, err := s.validated("Bundle", body, nil); err != nil {
 			return reply{}, err
 		}
 	}

@@ -107,17 +107,28 @@ func (s *server) resource(x *exchange) (content, error) {
 	if err != nil {
 		return content{}, err
 	}
+	return s.content(x.key.Type, body)
+}
+
+// rewritten is content for a resource of this server that a request changes, no larger than
+// one that is sent.
+func (s *server) rewritten(resourceType string, body []byte) (content, error) {
+	if int64(len(body)) > s.MaxBody {
+		return content{}, tooLarge(s.MaxBody)
+	}
+	return s.content(resourceType, body)
+}
+
+// content reads a resource that must be of a type.
+func (s *server) content(resourceType string, body []byte) (content, error) {
 	if s.Validation == ValidateNothing {
-		return unchecked(x, body)
+		return unchecked(resourceType, body)
 	}
 	by := s.parameters()
-	extractor := by.Extractor(x.key.Type, body)
-	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues, DeviceRules: s.DeviceRules.findings(), Elements: extractor.Element})
-	if found.Type != "" && found.Type != x.key.Type {
-		return content{}, otherType()
-	}
-	if !found.Valid() {
-		return content{}, invalid(body, found)
+	extractor := by.Extractor(resourceType, body)
+	found, err := s.validated(resourceType, body, extractor.Element)
+	if err != nil {
+		return content{}, err
 	}
 	terms := extractor.Terms()
 	c := content{id: idOf(body, found), terms: &terms, by: by}
@@ -132,13 +143,26 @@ func (s *server) resource(x *exchange) (content, error) {
 	return c, nil
 }
 
-// unchecked is resource for a server that does not validate.
-func unchecked(x *exchange, body []byte) (content, error) {
+// validated refuses a resource with faults, or of another type. The elements of one without are
+// told on the way.
+func (s *server) validated(resourceType string, body []byte, elements func(depth int, name string, start int) bool) (validate.Result, error) {
+	found := validate.Resource(body, &validate.Options{Level: s.Validation.level(), MaxIssues: maxIssues, DeviceRules: s.DeviceRules.findings(), Elements: elements})
+	if found.Type != "" && found.Type != resourceType {
+		return found, otherType()
+	}
+	if !found.Valid() {
+		return found, invalid(body, found)
+	}
+	return found, nil
+}
+
+// unchecked is content for a server that does not validate.
+func unchecked(want string, body []byte) (content, error) {
 	resourceType, id, compact, err := fhir.Parse(body)
 	if err != nil {
 		return content{}, bad(err)
 	}
-	if resourceType != x.key.Type {
+	if resourceType != want {
 		return content{}, otherType()
 	}
 	return content{id: id, json: compact}, nil

@@ -11,7 +11,7 @@ import (
 // a type, and rest a condition on that. http://hl7.org/fhir/R4/search.html#chaining
 func (p *parser) chain(of, link, rest, value string, depth int) (Clause, *fhir.Error) {
 	bad := func(code, why, fix string) (Clause, *fhir.Error) {
-		return Clause{}, fhir.Errorf(code, shown(link+"."+rest), "%s", why).WithFix(fix).WithSpec(specSearch + "#chaining")
+		return Clause{}, fhir.Errorf(code, Shown(link+"."+rest), "%s", why).WithFix(fix).WithSpec(specSearch + "#chaining")
 	}
 	name, typed, named := strings.Cut(link, ":")
 	r, ok := p.of.lookup(of, name)
@@ -84,7 +84,7 @@ func (p *parser) begins(of, rest string) bool {
 // http://hl7.org/fhir/R4/search.html#has
 func (p *parser) has(of, name, value string, depth int) (Clause, *fhir.Error) {
 	bad := func(code, why, fix string) (Clause, *fhir.Error) {
-		return Clause{}, fhir.Errorf(code, shown(name), "%s", why).WithFix(fix).WithSpec(specSearch + "#has")
+		return Clause{}, fhir.Errorf(code, Shown(name), "%s", why).WithFix(fix).WithSpec(specSearch + "#has")
 	}
 	part := strings.SplitN(name, ":", 4)
 	if len(part) < 4 {

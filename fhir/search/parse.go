@@ -229,7 +229,7 @@ func (p *parser) clause(of, name, value string, depth int) (Clause, *fhir.Error)
 	base, modifier, modified := strings.Cut(name, ":")
 	r, ok := p.of.lookup(of, base)
 	if !ok {
-		return Clause{}, fhir.Errorf(fhir.CodeNotSupported, shown(base), "%s has no search parameter of this name", of).WithSpec(specErrors)
+		return Clause{}, fhir.Errorf(fhir.CodeNotSupported, Shown(base), "%s has no search parameter of this name", of).WithSpec(specErrors)
 	}
 	if modified && !hasModifier(r, modifier) {
 		return Clause{}, noModifier(r, modifier)
@@ -267,7 +267,7 @@ func (c *Clause) empty() bool { return len(c.Values) == 0 && c.Chain == nil && c
 // http://hl7.org/fhir/R4/search.html#errors
 func (p *parser) unknown(name string) {
 	i := fhir.Issue{
-		Severity: fhir.Warning, Code: fhir.CodeNotSupported, Path: shown(name),
+		Severity: fhir.Warning, Code: fhir.CodeNotSupported, Path: Shown(name),
 		Message: p.q.Type + " has no search parameter of this name: it was ignored",
 		Fix:     "use one of " + strings.Join(p.names(), ", "),
 		Spec:    specErrors,
@@ -288,8 +288,9 @@ func (p *parser) names() []string {
 	return n
 }
 
-// shown is the name of a parameter as errors repeat it: not if it could be anything else.
-func shown(name string) string {
+// Shown is the name of a parameter as errors repeat it: "" if it could be anything else, as
+// something of a patient.
+func Shown(name string) string {
 	if len(name) > 64 {
 		return ""
 	}
@@ -351,7 +352,7 @@ func (p *parser) elements(value string) {
 			p.refuse(fhir.Errorf(fhir.CodeTooCostly, "_elements", "_elements has more than %d names", MaxElements))
 			return
 		}
-		if shown(name) == "" || strings.ContainsAny(name, "-_.:") {
+		if Shown(name) == "" || strings.ContainsAny(name, "-_.:") {
 			p.refuse(fhir.Errorf(fhir.CodeValue, "_elements", "_elements has a name that no element has").
 				WithFix("send names of elements of the type, as in _elements=identifier,status").WithSpec(specSearch + "#elements"))
 			return

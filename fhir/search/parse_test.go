@@ -287,7 +287,7 @@ func TestNoErrorRepeatsAValue(t *testing.T) {
 	if refused < 200 {
 		t.Errorf("only %d errors were looked at", refused)
 	}
-	if got := shown("John Smith"); got != "" {
+	if got := Shown("John Smith"); got != "" {
 		t.Errorf("what is no name of a parameter is shown: %s", got)
 	}
 }
