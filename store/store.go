@@ -106,6 +106,11 @@ type HistoryQuery struct {
 	Before string
 	// Since: only versions of this time or later; zero is all.
 	Since time.Time
+	// CurrentFrom and CurrentTo: only versions that were current, as a deletion is, too, at some
+	// moment from the one until right before the other; if both are zero, all. A version is
+	// current until right before the lastUpdated of its successor, so one whose successor has the
+	// same time never was. A zero CurrentFrom is the beginning of time, a zero CurrentTo its end.
+	CurrentFrom, CurrentTo time.Time
 }
 
 // Journal is an optional interface of a Store: shelves of payloads that are not resources
@@ -150,13 +155,59 @@ type Reindexer interface {
 	Reindex(ctx context.Context, p *search.Parameters, progress func(done, total int)) error
 }
 
+// Watcher is an optional interface of a Store that tells what is written to it, by whom ever.
+type Watcher interface {
+	// Watch calls each, from one goroutine, with the versions that are written, deletions among
+	// them: every version that is acknowledged after started was called is told once, and those
+	// of one resource in their order. It returns when ctx ends, when each fails, or when the store
+	// is closed. ErrMissed says that each was too slow, or the connection was lost for too long:
+	// what was written since the last version that was told is in the History.
+	Watch(ctx context.Context, started func(), each func(versions []fhir.Resource) error) error
+}
+
+// Archive is an optional interface of a Store that all of it can be taken out of and put into,
+// with the versions and times that it has.
+type Archive interface {
+	// Export calls each with every version, deletions among them, in the order of type, id and
+	// version number, behind the resource or version that after names; the zero Key is the
+	// beginning. What is written meanwhile may be there or not. The JSON is valid during the call.
+	Export(ctx context.Context, after fhir.Key, each func(version fhir.Resource) error) error
+	// Import adds versions as they are, in one durable step or several. Those of one resource
+	// come in their order. One that is there already, byte for byte, is passed over, and a
+	// version that is there with other content is a *ConflictError. A resource whose newest
+	// version is imported has that as its current one. It tells how many were new.
+	Import(ctx context.Context, versions []fhir.Resource) (added int, err error)
+}
+
+// Monitored is an optional interface of a Store that tells how it is.
+type Monitored interface {
+	// Check tells why the store cannot do its work, in words for who runs it, or nil.
+	Check(ctx context.Context) error
+	// Metrics are the numbers that an operator watches. They cost little.
+	Metrics() []Metric
+}
+
+// Metric is a number of a store. Its name and help are as Prometheus wants them, without the
+// name of the program: a Counter ends in _total and only ever grows. A Label, if it has one, is
+// name and value; the value comes from a small set and is never of patient data.
+type Metric struct {
+	Name, Help string
+	Label      [2]string
+	Counter    bool
+	Value      float64
+}
+
 // What a caller branches on.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrGone     = errors.New("deleted")
 	ErrConflict = errors.New("conflict")
 	ErrMatched  = errors.New("there is a match")
-	ErrClosed   = errors.New("the store is closed")
+	ErrMissed   = errors.New("versions were written that could not be told")
+	// ErrUnavailable: nothing is wrong with the request, and the same one may succeed later.
+	// What was to be written may be found later all the same.
+	ErrUnavailable = errors.New("the store cannot be reached")
+	ErrClosed      = errors.New("the store is closed")
 )
 
 // GoneError tells which version deleted the resource. It is ErrGone. Its text, like that of
