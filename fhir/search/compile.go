@@ -519,6 +519,15 @@ func (b *compiler) leaf(n *node, e element, l leaf) {
 		}
 		b.codes = append(b.codes, set)
 	}
+	if e.Binding != nil && (k == code || k == coding || k == concept) {
+		if set, ok := definitions.ValueSet(e.Binding.ValueSet); ok {
+			for _, s := range set.Systems {
+				if !slices.Contains(b.row.systems, s.System) {
+					b.row.systems = append(b.row.systems, s.System)
+				}
+			}
+		}
+	}
 	for i := range n.leaves {
 		if m := &n.leaves[i]; m.row == l.row && m.points == l.points && m.truth == l.truth {
 			m.parts = append(m.parts, l.parts...)

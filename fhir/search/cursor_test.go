@@ -295,3 +295,31 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+func TestAReversedQueryIsInTheOppositeOrder(t *testing.T) {
+	queries := []Query{}
+	for _, sort := range []string{"", "date", "-date,_lastUpdated", "_id", "-_lastUpdated,-_id"} {
+		queries = append(queries, parse(t, "Observation", "_sort="+sort))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		q := queries[rapid.IntRange(0, len(queries)-1).Draw(t, "query")]
+		opposite, ok := q.Reversed()
+		if !ok {
+			t.Fatal("it has no opposite order")
+		}
+		a, b := place().Draw(t, "a"), place().Draw(t, "b")
+		if q.Compare(a, b) != -opposite.Compare(a, b) {
+			t.Fatalf("%d, and the opposite %d", q.Compare(a, b), opposite.Compare(a, b))
+		}
+		if _, err := DecodeCursor(a.Encode(opposite), q); err == nil {
+			t.Fatal("a cursor of the one is one of the other")
+		}
+		again, _ := opposite.Reversed()
+		if !slices.Equal(again.Sort, q.Sort) {
+			t.Fatalf("twice turned round it is %v, was %v", again.Sort, q.Sort)
+		}
+	})
+	if _, ok := parse(t, "Observation", "_sort=code").Reversed(); ok {
+		t.Error("an order by a parameter of several values has an opposite")
+	}
+}

@@ -41,9 +41,8 @@ func (p *Parameters) Extract(resourceType string, json []byte) (Terms, error) {
 		x.fail(errObject)
 	}
 	if x.err != nil {
-		err := fmt.Errorf("search: terms of a %s at byte %d: %w", resourceType, x.pos, x.err)
-		x.release()
-		return Terms{}, err
+		// x is in the middle of things: it does not go back to the pool.
+		return Terms{}, fmt.Errorf("search: terms of a %s at byte %d: %w", resourceType, x.pos, x.err)
 	}
 	return x.Terms(), nil
 }

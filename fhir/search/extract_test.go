@@ -335,3 +335,27 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+// What was half read when the JSON turned out to be none must not show in the next resource.
+func TestNothingIsLeftOfJSONThatIsNone(t *testing.T) {
+	broken := `{"resourceType":"Observation","status":"final","category":[{"coding":[{"system":"c","code":"a"},{"system":"c","code":"b"}]}],` +
+		`"code":{"coding":[{"system":"s","code":"1"},{"system":"s","code":"2"}]},"effectivePeriod":{"start":"2026-01-01","end":"2026-01-02"},` +
+		`"valueQuantity":{"value":1},"component":[{"code":{"coding":[{"code":"a"}]},"valueQuantity":{"value":1}}]}`
+	next := []byte(`{"resourceType":"Observation","code":{"coding":[{"code":"9"}]},"effectiveDateTime":"2026-03-01"}`)
+	want, err := R4().Extract("Observation", next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := range broken {
+		if _, err := R4().Extract("Observation", []byte(broken[:end])); err == nil {
+			t.Fatalf("the first %d bytes were taken", end)
+		}
+		got, err := R4().Extract("Observation", next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(want, got, decimals); diff != "" {
+			t.Fatalf("behind the first %d bytes: %s", end, diff)
+		}
+	}
+}

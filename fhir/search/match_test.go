@@ -273,6 +273,7 @@ func TestMatchesStringsURIsSetsAndComposites(t *testing.T) {
 		vitals = observation(`"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs","display":"Vital Signs"}],"text":"Signs of life"}]`)
 		blood  = observation(`"code":{"coding":[{"code":"bp"}]},"component":[{"code":{"coding":[{"code":"sys"}]},"valueQuantity":{"value":120}},{"code":{"coding":[{"code":"dia"},{"code":"low"}]},"valueQuantity":{"value":80}}]`)
 		risk   = `{"resourceType":"RiskAssessment","id":"r1","prediction":[{"probabilityDecimal":0.3},{"probabilityDecimal":0.75}]}`
+		v3     = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 		high   = func(system string) string {
 			return observation(`"interpretation":[{"coding":[{"system":"` + system + `","code":"HH"}]}]`)
 		}
@@ -337,6 +338,19 @@ func TestMatchesStringsURIsSetsAndComposites(t *testing.T) {
 		{"in: one of several", named, "gender:in=" + sets + "observation-status," + sets + "administrative-gender", true},
 		{"in: codes without case", high("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"), "interpretation:in=" + sets + "observation-interpretation", true},
 		{"in: the right system", high("x"), "interpretation:in=" + sets + "observation-interpretation", false},
+		{"below: a code", high(v3), "interpretation:below=" + v3 + "|A", true},
+		{"below: a code alone", high(v3), "interpretation:below=A", true},
+		{"below: the code itself, without case", high(v3), "interpretation:below=h", true},
+		{"below: another branch", high(v3), "interpretation:below=L", false},
+		{"below: of the system only", high("x"), "interpretation:below=A", false},
+		{"below: one of several", high(v3), "interpretation:below=L,A", true},
+		{"above: a code", high(v3), "interpretation:above=HH", true},
+		{"above: not what is below", high(v3), "interpretation:above=A", false},
+		{"below: a code whose system is implied", observation(`"code":{}`), "status:below=amended", false},
+		{"below: a status", strings.Replace(observation(`"code":{}`), "final", "corrected", 1), "status:below=amended", true},
+		{"below: a status with its system", strings.Replace(observation(`"code":{}`), "final", "corrected", 1), "status:below=http://hl7.org/fhir/observation-status|amended", true},
+		{"above: a status", strings.Replace(observation(`"code":{}`), "final", "amended", 1), "status:above=corrected", true},
+		{"below: a code that the system does not have is itself", high(v3), "interpretation:below=" + v3 + "|nothing,H", true},
 		// http://hl7.org/fhir/R4/search.html#number
 		{"a number", risk, "probability=0.3", true},
 		{"a number within the precision", risk, "probability=0.8", true},

@@ -34,6 +34,9 @@ func modifiers(r *row) []string {
 		if r.has(concept) || r.has(coding) || r.has(code) {
 			all = append(all, "in", "not-in")
 		}
+		if r.nests() {
+			all = append(all, "above", "below")
+		}
 		return all
 	case ReferenceParam:
 		return append([]string{"missing", "identifier"}, r.Targets...)
@@ -60,7 +63,7 @@ func noModifier(r *row, modifier string) *fhir.Error {
 	}
 	why := "%s has no such modifier"
 	if r.Type == TokenParam && (modifier == "above" || modifier == "below") {
-		why = "%s cannot be searched up or down a hierarchy of codes: no code system with one is known here"
+		why = "%s cannot be searched up or down a hierarchy of codes: its code system has none"
 	}
 	return fhir.Errorf(fhir.CodeNotSupported, r.Name, why, r.Name).WithFix(fix).WithSpec(specModifiers)
 }

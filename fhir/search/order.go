@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/apd/v3"
@@ -112,6 +113,20 @@ func (q Query) Compare(a, b Cursor) int {
 		}
 	}
 	return cmp.Compare(a.ID, b.ID)
+}
+
+// Reversed is q in the opposite order, which leads to the page before a place: the matches behind
+// it in that order, turned round. It is false for an order by another parameter than date,
+// _lastUpdated and _id: a resource with several values stands elsewhere in its opposite.
+func (q Query) Reversed() (Query, bool) {
+	q.Sort, q.DefaultOrder = slices.Clone(q.Sort), false
+	for i := range q.Sort {
+		if q.Sort[i].place() == inKeys {
+			return Query{}, false
+		}
+		q.Sort[i].Descending = !q.Sort[i].Descending
+	}
+	return q, true
 }
 
 // key is one of the Keys, "" for one that is not there.

@@ -45,6 +45,8 @@ type row struct {
 	// system is the implicit system of a code: a search may name it, the resource does not.
 	// http://hl7.org/fhir/R4/search.html#token
 	system string
+	// systems are those that the value sets of its elements name, as far as these are known.
+	systems []string
 	// text and ofType are the names under which the values of the modifiers are.
 	text, ofType string
 }

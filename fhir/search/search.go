@@ -268,14 +268,3 @@ const (
 	// gives no term: no query could ask for it.
 	MaxValueLength = 1024
 )
-
-// CodeSet is a set of codes of a token parameter, for :in, :not-in, :above and :below.
-type CodeSet struct {
-	URL      string // of the value set, "" for :above and :below
-	Contains func(system, code string) bool
-}
-
-// Equal reports whether two sets are of the same value set.
-func (s *CodeSet) Equal(o *CodeSet) bool {
-	return s == o || s != nil && o != nil && s.URL == o.URL
-}

@@ -83,6 +83,8 @@ func (p *parser) value(of string, r *row, modifier, text string) (Value, *fhir.E
 		v, err = stringValue(r, modifier, text)
 	case modifier == "in", modifier == "not-in":
 		v, err = p.setValue(r, text)
+	case r.Type == TokenParam && (modifier == "above" || modifier == "below"):
+		v, err = nestedValue(r, modifier, text)
 	default:
 		v, err = p.plainValue(of, r, modifier, text)
 	}
@@ -159,7 +161,7 @@ func (p *parser) setValue(r *row, text string) (Value, *fhir.Error) {
 	if p.sets == nil {
 		p.sets = map[setKey]*CodeSet{}
 	}
-	p.sets[key] = &CodeSet{URL: url, Contains: membership(set, r.system, r.CaseSensitive)}
+	p.sets[key] = memberSet(set, r.system, r.CaseSensitive)
 	return Value{Set: p.sets[key]}, nil
 }
 
@@ -167,32 +169,6 @@ func (p *parser) setValue(r *row, text string) (Value, *fhir.Error) {
 type setKey struct {
 	url, implied  string
 	caseSensitive bool
-}
-
-// membership is whether a token of a parameter is in a set. The token may be in lower case,
-// and lack the system that is implied.
-func membership(set *definitions.CodeSet, implied string, caseSensitive bool) func(system, code string) bool {
-	if caseSensitive {
-		return func(system, code string) bool {
-			if system == "" {
-				system = implied
-			}
-			return set.Contains(system, code) == definitions.Yes
-		}
-	}
-	type coding struct{ system, code string }
-	codes := map[coding]bool{}
-	for _, s := range set.Systems {
-		for _, c := range s.Codes {
-			codes[coding{s.System, lower(c)}] = true
-		}
-	}
-	return func(system, code string) bool {
-		if system == "" {
-			system = implied
-		}
-		return codes[coding{system, code}] || set.Contains(system, code) == definitions.Yes
-	}
 }
 
 // compositeValue reads the values of the components, with dollars between them.

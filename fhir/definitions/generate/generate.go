@@ -72,6 +72,11 @@ func build(from string) (map[string][]byte, error) {
 		tables[guide.table] = table
 	}
 	tables["valuesets"] = writeValueSets(m.valueSets())
+	hierarchies, err := writeHierarchies(m.hierarchies())
+	if err != nil {
+		return nil, err
+	}
+	tables["hierarchies"] = hierarchies
 	search, err := m.searchParameters(from)
 	if err != nil {
 		return nil, err

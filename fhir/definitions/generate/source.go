@@ -96,9 +96,9 @@ type slicing struct {
 type constraint struct{ Key, Severity, Human, Expression, Source string }
 
 type codeSystem struct {
-	ResourceType, URL, Content string
-	CaseSensitive              *bool
-	Concept                    []concept
+	ResourceType, URL, Content, HierarchyMeaning string
+	CaseSensitive                                *bool
+	Concept                                      []concept
 }
 
 type concept struct {

@@ -429,6 +429,32 @@ func writeValueSets(all []*codeSet) []byte {
 	return t.bytes()
 }
 
+// writeHierarchies writes of each code system its codes in an order in which each comes behind
+// all that are above it, and with each the places of those right above it.
+func writeHierarchies(all []hierarchy) ([]byte, error) {
+	t := newTable()
+	t.number(len(all))
+	for _, h := range all {
+		t.text(h.system)
+		t.number(bit(h.anyCase))
+		order, err := h.order()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", h.system, err)
+		}
+		places := map[string]int{}
+		t.number(len(order))
+		for i, code := range order {
+			places[code] = i
+			t.text(code)
+			t.number(len(h.parents[code]))
+			for _, p := range h.parents[code] {
+				t.number(i - places[p])
+			}
+		}
+	}
+	return t.bytes(), nil
+}
+
 func bit(b bool) int {
 	if b {
 		return 1
