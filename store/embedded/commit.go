@@ -13,6 +13,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/kiln-health/kiln/store"
 )
 
 // groupBytes is where a group of writes is full. A larger write is a group of its own.
@@ -24,6 +26,9 @@ type write struct {
 	durable bool
 	counts  map[string]int64 // by how much the number of current resources changes, by type
 	done    chan error       // has room for the one answer
+	results []store.Result   // the versions that it makes, and what it leaves unchanged: for who watches
+	// borrowed: the caller may use the JSON of the results for something else.
+	borrowed bool
 }
 
 func newWrite(batch *pebble.Batch) *write {
@@ -142,6 +147,7 @@ func (s *Store) write(group []*write, size int) error {
 	s.groups.Add(1)
 	s.writes.Add(int64(len(group)))
 	s.show(counts)
+	s.watchers.tell(group)
 	return nil
 }
 

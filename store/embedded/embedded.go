@@ -109,6 +109,8 @@ type Options struct {
 	// SearchParameter resources of the store, so that a server that keeps its own there need not
 	// index anew at every start.
 	Load func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)
+	// Existing is for who expects a store in the directory: Open makes none there.
+	Existing bool
 	// CacheBytes is how much memory holds blocks that were read, besides the 64 MiB for
 	// what was written last. The default is 128 MiB.
 	CacheBytes int64
@@ -123,17 +125,18 @@ type Options struct {
 
 // Store is the embedded store. Its methods may be called from any number of goroutines.
 type Store struct {
-	dir     string
-	opened  *search.Parameters // those of Open
-	db      *pebble.DB
-	lock    *pebble.Lock
-	fs      vfs.FS
-	now     func() time.Time
-	log     *logger
-	reserve int64
-	seed    maphash.Seed // tells which stripe locks a resource
-	stripes [stripeCount]chan struct{}
-	claims  claims
+	dir      string
+	opened   *search.Parameters // those of Open
+	db       *pebble.DB
+	lock     *pebble.Lock
+	fs       vfs.FS
+	now      func() time.Time
+	log      *logger
+	reserve  int64
+	seed     maphash.Seed // tells which stripe locks a resource
+	stripes  [stripeCount]chan struct{}
+	claims   claims
+	watchers watchers
 
 	// mu is held for reading by every running call and for writing by Close.
 	mu     sync.RWMutex
@@ -153,6 +156,9 @@ type Store struct {
 	broken atomic.Pointer[failure]
 	// wedged: Pebble panicked while it held a lock, and would not come back from Close.
 	wedged atomic.Bool
+	// outdated: the store is only looked at, and its index is not the one that Open would make.
+	outdated bool
+	backup   sync.Mutex // held by a Backup
 
 	// limits are what tests make small.
 	limits limits
@@ -220,24 +226,11 @@ func Open(dir string, opt *Options) (*Store, error) {
 }
 
 func open(dir string, opt *Options) (*Store, error) {
-	var o Options
-	if opt != nil {
-		o = *opt
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Parameters == nil {
-		o.Parameters = search.R4()
-	}
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
-	if o.CacheBytes <= 0 {
-		o.CacheBytes = 128 << 20
-	}
-	if o.ReserveBytes <= 0 {
-		o.ReserveBytes = 256 << 20
+	o := opt.complete()
+	if o.Existing {
+		if err := checkStore(dir, o.FS); err != nil {
+			return nil, err
+		}
 	}
 	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory: %w", err)
@@ -249,17 +242,7 @@ func open(dir string, opt *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("another process has the store open: stop it, or choose another directory (%w)", err)
 	}
-	s := &Store{
-		dir: dir, opened: o.Parameters, params: newParameters(o.Parameters), lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
-		log:    &logger{log: o.Logger, fatal: o.Fatal},
-		seed:   maphash.MakeSeed(),
-		turn:   make(chan struct{}, 1),
-		counts: map[string]int64{},
-		limits: defaultLimits(),
-	}
-	for i := range s.stripes {
-		s.stripes[i] = make(chan struct{}, 1)
-	}
+	s := newStore(dir, &o, lock)
 	s.db, err = pebble.Open(dir, pebbleOptions(&o, lock, s.log))
 	if err == nil {
 		err = s.log.opened()
@@ -274,6 +257,47 @@ func open(dir string, opt *Options) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
+}
+
+// complete is a copy of the options with the defaults.
+func (o *Options) complete() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Parameters == nil {
+		c.Parameters = search.R4()
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = 128 << 20
+	}
+	if c.ReserveBytes <= 0 {
+		c.ReserveBytes = 256 << 20
+	}
+	return c
+}
+
+// newStore is a store whose database is not open yet.
+func newStore(dir string, o *Options, lock *pebble.Lock) *Store {
+	s := &Store{
+		dir: dir, opened: o.Parameters, params: newParameters(o.Parameters), lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
+		log:      &logger{log: o.Logger, fatal: o.Fatal},
+		seed:     maphash.MakeSeed(),
+		turn:     make(chan struct{}, 1),
+		counts:   map[string]int64{},
+		limits:   defaultLimits(),
+		watchers: watchers{versions: watchVersions, bytes: watchBytes},
+	}
+	for i := range s.stripes {
+		s.stripes[i] = make(chan struct{}, 1)
+	}
+	return s
 }
 
 // begin checks and completes what the store says about itself, and takes the first view.
@@ -347,12 +371,8 @@ func (s *Store) value(key []byte) ([]byte, error) {
 // checkDirectory refuses a directory that holds anything but a database, so that a
 // mistyped path does not scatter files among others.
 func checkDirectory(dir string, fs vfs.FS) error {
-	desc, err := pebble.Peek(dir, fs)
-	if err != nil {
+	if exists, err := hasDatabase(dir, fs); exists || err != nil {
 		return err
-	}
-	if desc.Exists {
-		return nil
 	}
 	names, err := fs.List(dir)
 	if err != nil {
@@ -364,6 +384,18 @@ func checkDirectory(dir string, fs vfs.FS) error {
 		}
 	}
 	return nil
+}
+
+// hasDatabase reports whether there is a database of Pebble in a directory.
+func hasDatabase(dir string, fs vfs.FS) (bool, error) {
+	desc, err := pebble.Peek(dir, fs)
+	if err != nil && strings.Contains(err.Error(), "unknown format major version") { // it has no name
+		return false, fmt.Errorf("a newer program wrote the files of the database: use that one (%w)", err)
+	}
+	if err != nil {
+		return false, err
+	}
+	return desc.Exists, nil
 }
 
 // leftover reports whether a file may be left by a store that was about to be made, or
@@ -446,6 +478,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.watchers.close()
 	if s.wedged.Load() {
 		return fmt.Errorf("embedded: close: the database stopped before and holds the directory until the process ends: %w", s.failed())
 	}

@@ -23,7 +23,7 @@ import (
 const maxHistory = 10000
 
 // History gives versions, newest first. Of one resource, Total is how many there are unless
-// Since leaves some out; of many resources it is not counted.
+// Since, CurrentFrom or CurrentTo may leave some out; of many resources it is not counted.
 //
 // The history of many resources is in the order of lastUpdated; versions of the same
 // millisecond are in the order of type and id, and those of one resource from the newest.
@@ -57,6 +57,7 @@ func (s *Store) history(ctx context.Context, q store.HistoryQuery) (store.Page, 
 	v := s.look()
 	defer s.letGo(v)
 	h := &history{view: v, count: min(q.Count, maxHistory), limit: s.limits.pageBytes, since: milliseconds(q.Since)}
+	h.from, h.to = currency(q.CurrentFrom, q.CurrentTo)
 	if q.ID != "" {
 		return h.ofResource(ctx, q)
 	}
@@ -75,17 +76,47 @@ func milliseconds(t time.Time) int64 {
 	return ms
 }
 
+// currency is when a version must have been current: at some millisecond from the one until
+// right before the other.
+func currency(from, to time.Time) (int64, int64) {
+	first, end := int64(math.MinInt64), int64(math.MaxInt64)
+	if !from.IsZero() {
+		first = from.UnixMilli() // what is current in a part of a millisecond is so in all of it
+	}
+	if !to.IsZero() {
+		end = milliseconds(to)
+	}
+	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		end = math.MinInt64 // there is no such moment
+	}
+	return first, end
+}
+
 // history is a page as it is put together.
 type history struct {
 	view  *view
 	count int   // versions that it has at most
 	limit int   // bytes that it has at most, but for a single version
 	since int64 // no version before that
+	// Only versions that were current at some millisecond from the one until before the other.
+	from, to int64
 
 	versions []fhir.Resource
 	bytes    int
 	full     bool // and there is more
 }
+
+// all reports whether it does not matter when a version was current.
+func (h *history) all() bool { return h.from == math.MinInt64 && h.to == math.MaxInt64 }
+
+// has reports whether a version of the time at was current when it had to be. It was until
+// right before its successor.
+func (h *history) has(at, successor int64) bool {
+	return h.all() || at < h.to && successor > h.from && successor > at
+}
+
+// forEver is the time of the successor of a version that has none.
+const forEver = math.MaxInt64
 
 // add takes the next version, and reports false if there is no place for it.
 func (h *history) add(r fhir.Resource) bool {
@@ -112,8 +143,8 @@ func noPlace() error {
 	return fmt.Errorf("the place to go on from is not one of this history, follow its links as they are: %w", store.ErrNotFound)
 }
 
-// ofResource reads the versions of one resource. Time does not run backwards within it,
-// so that the first version before since is the end.
+// ofResource reads the versions of one resource. Time does not run backwards within it, so
+// that those before a time are its end.
 func (h *history) ofResource(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
 	r, found, err := h.view.current(q.Type, q.ID)
 	if err != nil {
@@ -123,7 +154,7 @@ func (h *history) ofResource(ctx context.Context, q store.HistoryQuery) (store.P
 		return store.Page{}, store.ErrNotFound
 	}
 	total, before := -1, r.version+1
-	if q.Since.IsZero() {
+	if q.Since.IsZero() && h.all() {
 		total = int(r.version)
 	}
 	if q.Before != "" {
@@ -133,40 +164,122 @@ func (h *history) ofResource(ctx context.Context, q store.HistoryQuery) (store.P
 		}
 		before = n
 	}
-	end := func() store.Page {
-		return h.page(total, func(last *fhir.Resource) string { return last.Version })
-	}
-	add := func(r record) bool { return r.lastUpdated >= h.since && h.add(r.resource(q.Type, q.ID)) }
-	if before > r.version && !add(r) {
-		return end(), nil
-	}
-	it, err := h.view.snapshot.NewIter(&pebble.IterOptions{
-		LowerBound: appendEarlier(nil, q.Type, q.ID, before-1),
-		UpperBound: after(appendEarlierPrefix(nil, q.Type, q.ID)),
-	})
+	l, err := h.view.line()
 	if err != nil {
 		return store.Page{}, err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		if err = ctx.Err(); err != nil {
-			break
-		}
-		var value []byte
-		if value, err = it.ValueAndErr(); err != nil {
-			break
-		}
-		if r, err = readRecord(value); err != nil {
-			break
-		}
-		r.json = bytes.Clone(r.json)
-		if !add(r) {
-			break
-		}
-	}
-	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
+	l.of(q.Type, q.ID)
+	if err := errors.Join(h.follow(ctx, l, r, before), l.close()); err != nil {
 		return store.Page{}, err
 	}
-	return end(), nil
+	return h.page(total, func(last *fhir.Resource) string { return last.Version }), nil
+}
+
+// follow adds the versions of a line that are before one, given the current one.
+func (h *history) follow(ctx context.Context, l *line, r record, before uint64) error {
+	successor, found, err := int64(forEver), true, error(nil)
+	if before <= r.version {
+		newer, stored, err := l.later(before - 1)
+		if err != nil {
+			return err
+		}
+		if successor = r.lastUpdated; stored {
+			successor = newer.lastUpdated
+		}
+		if r, found, err = l.from(before - 1); err != nil {
+			return err
+		}
+	}
+	if found && r.lastUpdated >= h.to {
+		// There may be many that are too late: the last of them is found without reading all.
+		last, err := l.firstFrom(h.to, r)
+		if err != nil {
+			return err
+		}
+		successor = last.lastUpdated
+		if r, found, err = l.from(last.version - 1); err != nil {
+			return err
+		}
+	}
+	for ; found && err == nil; r, found, err = l.from(r.version - 1) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.lastUpdated < h.since || successor <= h.from {
+			return nil
+		}
+		if h.has(r.lastUpdated, successor) && !h.add(r.clone().resource(l.resourceType, l.id)) {
+			return nil
+		}
+		successor = r.lastUpdated
+	}
+	return err
+}
+
+// line reads the versions of one resource after the other that are not the current ones. The
+// JSON of what a method gives is valid until the next call.
+type line struct {
+	it               *pebble.Iterator
+	newest           reader
+	resourceType, id string
+	prefix, key      []byte
+}
+
+func (v *view) line() (*line, error) {
+	it, err := v.snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{earlierKey}, UpperBound: []byte{earlierKey + 1}})
+	return &line{it: it, newest: reader{view: v}}, err
+}
+
+func (l *line) close() error { return errors.Join(l.it.Close(), l.newest.close()) }
+
+// of goes to a resource.
+func (l *line) of(resourceType, id string) {
+	l.resourceType, l.id = resourceType, id
+	l.prefix = appendEarlierPrefix(l.prefix[:0], resourceType, id)
+}
+
+// from is the version n, or the next one before it.
+func (l *line) from(n uint64) (record, bool, error) {
+	l.key = appendEarlier(l.key[:0], l.resourceType, l.id, n)
+	return l.at(l.it.SeekGE(l.key))
+}
+
+// later is the next version behind n.
+func (l *line) later(n uint64) (record, bool, error) {
+	l.key = appendEarlier(l.key[:0], l.resourceType, l.id, n)
+	return l.at(l.it.SeekLT(l.key))
+}
+
+func (l *line) at(ok bool) (record, bool, error) {
+	if !ok || !bytes.HasPrefix(l.it.Key(), l.prefix) {
+		return record{}, false, l.it.Error()
+	}
+	value, err := l.it.ValueAndErr()
+	if err != nil {
+		return record{}, false, err
+	}
+	r, err := readRecord(value)
+	return r, err == nil, err
+}
+
+// firstFrom is the first version of a time or later, without its JSON, given one that is. The
+// times of versions only grow.
+func (l *line) firstFrom(at int64, known record) (record, error) {
+	known.json = nil
+	low, high := uint64(0), known.version // none up to low is meant, and high is
+	for low+1 < high {
+		middle := low + (high-low)/2
+		r, found, err := l.from(middle)
+		if err != nil {
+			return known, err
+		}
+		if found && r.lastUpdated >= at {
+			known.version, known.lastUpdated, high = r.version, r.lastUpdated, r.version
+		} else {
+			low = middle
+		}
+	}
+	return known, nil
 }
 
 // ofMany reads the versions of a type or of all types: those that are current from the
@@ -186,8 +299,16 @@ func (h *history) ofMany(ctx context.Context, q store.HistoryQuery) (page store.
 		}
 		from = &at
 	}
+	if h.to == math.MinInt64 {
+		return store.Page{Total: -1}, nil
+	}
+	l, err := h.view.line()
+	if err != nil {
+		return store.Page{}, err
+	}
 	var strands []*strand
 	defer func() {
+		err = errors.Join(err, l.close())
 		for _, s := range strands {
 			err = errors.Join(err, s.it.Close())
 		}
@@ -220,12 +341,18 @@ func (h *history) ofMany(ctx context.Context, q store.HistoryQuery) (page store.
 		if first == nil {
 			break
 		}
-		r, err := first.version(h.view)
+		wanted, err := h.wants(first, l)
 		if err != nil {
 			return store.Page{}, err
 		}
-		if !h.add(r) {
-			break
+		if wanted {
+			r, err := first.version(h.view)
+			if err != nil {
+				return store.Page{}, err
+			}
+			if !h.add(r) {
+				break
+			}
 		}
 		first.it.Next()
 	}
@@ -266,7 +393,10 @@ func (h *history) strand(kind byte, resourceType string, from *place) (*strand, 
 	if h.since != math.MinInt64 {
 		upper = appendUpdated(bytes.Clone(start), time.UnixMilli(h.since-1))
 	}
-	if from != nil {
+	if h.to != math.MaxInt64 {
+		lower = appendUpdated(bytes.Clone(start), time.UnixMilli(h.to-1))
+	}
+	if from != nil && from.lastUpdated.UnixMilli() < h.to {
 		lower = appendUpdated(bytes.Clone(start), from.lastUpdated)
 		switch c := strings.Compare(resourceType, from.resourceType); {
 		case c < 0: // of the same time they come before
@@ -297,30 +427,69 @@ func (s *strand) before(o *strand) bool {
 	return cmp.Or(bytes.Compare(a[:updatedLen], b[:updatedLen]), strings.Compare(s.resourceType, o.resourceType), bytes.Compare(a, b)) < 0
 }
 
-// version reads the version that s is at.
-func (s *strand) version(v *view) (fhir.Resource, error) {
+// id is the resource whose version s is at, and which version it is: 0 for the current one.
+func (s *strand) id() (id string, version uint64, at time.Time, err error) {
 	key := s.it.Key()[s.cut:]
 	if len(key) < updatedLen {
-		return fhir.Resource{}, errIndex
+		return "", 0, at, errIndex
 	}
-	at, id := updatedOf(key), string(key[updatedLen:])
+	at, id = updatedOf(key), string(key[updatedLen:])
+	if s.kind == updatedKey {
+		return id, 0, at, nil
+	}
+	id, end, ok := strings.Cut(id, "\x00")
+	if !ok || len(end) != versionLen {
+		return "", 0, at, errIndex
+	}
+	if version = ^binary.BigEndian.Uint64([]byte(end)); version == 0 {
+		return "", 0, at, errIndex
+	}
+	return id, version, at, nil
+}
+
+// wants reports whether the version that s is at was current when it had to be.
+func (h *history) wants(s *strand, l *line) (bool, error) {
+	if h.all() {
+		return true, nil
+	}
+	id, version, at, err := s.id()
+	if err != nil {
+		return false, err
+	}
+	successor := int64(forEver)
+	if version > 0 {
+		l.of(s.resourceType, id)
+		r, found, err := l.later(version)
+		if err == nil && !found {
+			r, found, err = l.newest.current(s.resourceType, id)
+		}
+		if err != nil {
+			return false, err
+		}
+		if !found {
+			return false, errIndex
+		}
+		if r.version != version { // else it is a deletion, and the last word
+			successor = r.lastUpdated
+		}
+	}
+	return h.has(at.UnixMilli(), successor), nil
+}
+
+// version reads the version that s is at.
+func (s *strand) version(v *view) (fhir.Resource, error) {
+	id, version, at, err := s.id()
+	if err != nil {
+		return fhir.Resource{}, err
+	}
 	var r record
 	var found bool
-	var err error
-	if s.kind == updatedKey {
+	if version > 0 {
+		r, found, err = v.record(appendEarlier(nil, s.resourceType, id, version))
+	}
+	if err == nil && !found { // of the past, it is a deletion, and the last word
 		r, found, err = v.current(s.resourceType, id)
-	} else {
-		before, version, ok := strings.Cut(id, "\x00")
-		if !ok || len(version) != versionLen {
-			return fhir.Resource{}, errIndex
-		}
-		id = before
-		n := ^binary.BigEndian.Uint64([]byte(version))
-		r, found, err = v.record(appendEarlier(nil, s.resourceType, id, n))
-		if err == nil && !found { // it is a deletion, and the last word
-			r, found, err = v.current(s.resourceType, id)
-			found = found && r.version == n
-		}
+		found = found && (version == 0 || r.version == version)
 	}
 	if err != nil {
 		return fhir.Resource{}, err

@@ -1,9 +1,12 @@
 package embedded
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/store"
@@ -119,6 +123,103 @@ func TestHistoryOfManyIsInTheOrderOfTimeTypeIDAndVersion(t *testing.T) {
 	}
 }
 
+// TestHistoryOfWhatWasCurrentIsThatOfThePlainRule compares pages of all levels with a plain list:
+// random writes on a clock that often stands still and sometimes goes back.
+func TestHistoryOfWhatWasCurrentIsThatOfThePlainRule(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		begin := time.Date(2026, 1, 2, 10, 0, 0, 0, time.UTC)
+		now := begin
+		s, err := Open("store", &Options{FS: vfs.NewMem(), Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		var all []fhir.Resource // newest first at last
+		for i := range rapid.IntRange(1, 40).Draw(t, "writes") {
+			now = now.Add(time.Duration(rapid.SampledFrom([]int{-2, 0, 0, 0, 1, 3}).Draw(t, "ms")) * time.Millisecond)
+			c := store.Change{Key: fhir.Key{Type: rapid.SampledFrom([]string{"Device", "Patient"}).Draw(t, "type"), ID: rapid.SampledFrom([]string{"a", "a-", "b"}).Draw(t, "id")}}
+			if c.Delete = rapid.IntRange(0, 3).Draw(t, "delete") == 0; !c.Delete {
+				c.JSON = fmt.Appendf(nil, `{"resourceType":"%s","language":"x%d"}`, c.Type, i)
+			}
+			done, err := s.Write(context.Background(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !done[0].Unchanged {
+				all = append(all, done[0].Resource)
+			}
+		}
+		version := func(r fhir.Resource) int { n, _ := strconv.Atoi(r.Version); return n }
+		slices.SortFunc(all, func(a, b fhir.Resource) int {
+			return cmp.Or(b.LastUpdated.Compare(a.LastUpdated), cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID), version(b)-version(a))
+		})
+		until := func(r fhir.Resource) (time.Time, bool) {
+			for _, o := range all {
+				if o.Type == r.Type && o.ID == r.ID && version(o) == version(r)+1 {
+					return o.LastUpdated, true
+				}
+			}
+			return time.Time{}, false
+		}
+		moment := func(name string) time.Time {
+			if rapid.IntRange(0, 4).Draw(t, name+" open") == 0 {
+				return time.Time{}
+			}
+			return begin.Add(time.Duration(rapid.IntRange(-6, 120).Draw(t, name)) * time.Millisecond / 3)
+		}
+		for range 8 {
+			q := store.HistoryQuery{CurrentFrom: moment("from"), CurrentTo: moment("to"), Count: rapid.IntRange(1, 5).Draw(t, "count")}
+			if rapid.Bool().Draw(t, "since") {
+				q.Since = moment("since time")
+			}
+			switch r := rapid.SampledFrom(append(all, fhir.Resource{})).Draw(t, "of"); rapid.IntRange(0, 2).Draw(t, "level") {
+			case 0:
+				q.Type, q.ID = r.Type, r.ID
+			case 1:
+				q.Type = r.Type
+			}
+			var want []string
+			for _, r := range all {
+				end, replaced := until(r)
+				switch {
+				case q.Type != "" && r.Type != q.Type, q.ID != "" && r.ID != q.ID, r.LastUpdated.Before(q.Since):
+				case q.CurrentFrom.IsZero() && q.CurrentTo.IsZero():
+					want = append(want, r.Type+"/"+r.ID+"/"+r.Version)
+				default:
+					// The moment at which both intervals have begun, if both last.
+					at := r.LastUpdated
+					if at.Before(q.CurrentFrom) {
+						at = q.CurrentFrom
+					}
+					if (!replaced || at.Before(end)) && (q.CurrentTo.IsZero() || at.Before(q.CurrentTo)) {
+						want = append(want, r.Type+"/"+r.ID+"/"+r.Version)
+					}
+				}
+			}
+			var got []string
+			for {
+				page, err := s.History(context.Background(), q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if page.Total >= 0 && page.Total != len(want) || page.Next != nil && len(page.Resources) == 0 {
+					t.Fatalf("total %d of %d, %d on the page", page.Total, len(want), len(page.Resources))
+				}
+				for _, r := range page.Resources {
+					got = append(got, r.Type+"/"+r.ID+"/"+r.Version)
+				}
+				if page.Next == nil {
+					break
+				}
+				q.Before = page.Next.ID
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%+v: got %v, want %v", q, got, want)
+			}
+		}
+	})
+}
+
 func TestHistoryOfManyEndsAPageThatIsLarge(t *testing.T) {
 	s := memory(t)
 	s.limits.pageBytes = 1000
@@ -160,6 +261,7 @@ func TestHistoryTellsOfDamage(t *testing.T) {
 				if _, err := s.Write(t.Context(), sample(1, i), sample(2, i)); err != nil {
 					t.Fatal(err)
 				}
+				time.Sleep(2 * time.Millisecond) // what is replaced at once was never current
 			}
 			b := s.db.NewBatch()
 			if err := errors.Join(harm(b), b.Commit(pebble.Sync)); err != nil {
@@ -169,8 +271,10 @@ func TestHistoryTellsOfDamage(t *testing.T) {
 			if _, err := s.Write(t.Context(), sample(3, 0)); err != nil {
 				t.Fatal(err)
 			}
-			if page, err := s.History(t.Context(), store.HistoryQuery{Count: 100}); err == nil {
-				t.Errorf("got %d versions and no error", len(page.Resources))
+			for _, q := range []store.HistoryQuery{{Count: 100}, {Count: 100, CurrentFrom: mustParse("2020-01-01")}} {
+				if page, err := s.History(t.Context(), q); err == nil {
+					t.Errorf("got %d versions and no error", len(page.Resources))
+				}
 			}
 		})
 	}
@@ -205,7 +309,11 @@ func BenchmarkHistory(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	for name, q := range map[string]store.HistoryQuery{"type": {Type: "Observation", Count: 50}, "everything": {Count: 50}} {
+	now := time.Now()
+	for name, q := range map[string]store.HistoryQuery{
+		"type": {Type: "Observation", Count: 50}, "everything": {Count: 50},
+		"type-now": {Type: "Observation", Count: 50, CurrentFrom: now, CurrentTo: now.Add(time.Millisecond)},
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -103,6 +103,23 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestOpenMakesNoStoreWhereOneIsExpected(t *testing.T) {
+	dir := storeDir(t)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "nothing")} {
+		if _, err := Open(d, &Options{Existing: true}); err == nil {
+			t.Error("it was opened")
+		}
+	}
+	if got := list(t, dir); got != "" {
+		t.Errorf("it made %s", got)
+	}
+	openIn(t, dir, nil).Close()
+	openIn(t, dir, &Options{Existing: true})
+}
+
 func TestOpenCompletesAStoreThatACrashLeftHalfMade(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, dir string){
 		"a lock file": func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "LOCK"), "") },
@@ -230,5 +247,26 @@ func TestTimeDoesNotRunBackwardsWithinAResource(t *testing.T) {
 	}
 	if got := results[1].LastUpdated; !got.Equal(now.Truncate(time.Millisecond)) {
 		t.Errorf("got %v of another resource, want what the clock says", got)
+	}
+}
+
+func TestOpenTellsThatAnotherPebbleWroteIt(t *testing.T) {
+	dir := storeDir(t)
+	if err := openIn(t, dir, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "marker.format-version.*"))
+	if err != nil || len(old) != 1 {
+		t.Fatal(old, err)
+	}
+	if err := os.Rename(old[0], filepath.Join(dir, "marker.format-version.000009.999")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir, nil)
+	if err == nil || !strings.Contains(err.Error(), "newer program") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := VerifyDir(t.Context(), dir, nil, nil); err == nil || !strings.Contains(err.Error(), "newer program") {
+		t.Errorf("got %v", err)
 	}
 }

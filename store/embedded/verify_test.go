@@ -3,7 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -18,111 +18,19 @@ import (
 	"github.com/kiln-health/kiln/store"
 )
 
-// verify tells what is wrong with the keys of a store: index keys without a resource or
-// resources without index keys, numbers that are not the number of resources, gaps in a history.
+// verify tells what is wrong with what is on disk. No Reindex may be running.
 func verify(s *Store) error {
-	want := map[string]string{}
-	counts := map[string]uint64{}
-	versions := map[string]uint64{}
-	x := indexer{params: s.params, generation: s.generation, emit: func(key, value []byte) error { want[string(key)] = string(value); return nil }}
-	err := eachKey(s, currentKey, currentKey, func(key, value []byte) error {
-		of, id, _ := bytes.Cut(key[1:], []byte{0})
-		r, err := readRecord(value)
-		if err != nil {
-			return err
-		}
-		versions[string(key[1:])] = r.version
-		if r.deleted {
-			want[string(appendPast(nil, string(of), string(id), r.version, r.at()))] = ""
-			return nil
-		}
-		counts[string(of)]++
-		x.resourceType, x.id = string(of), string(id)
-		terms, err := s.params.Extract(x.resourceType, r.json)
-		if err != nil {
-			return err
-		}
-		return x.each(r.at(), &terms)
-	})
-	if err != nil {
-		return err
+	s.turn <- struct{}{}
+	s.show(nil)
+	<-s.turn
+	r, err := s.Verify(context.Background(), nil)
+	if err == nil {
+		err = r.Err()
 	}
-	earlier := map[string]uint64{}
-	err = eachKey(s, earlierKey, earlierKey, func(key, value []byte) error {
-		resource := string(key[1 : len(key)-9])
-		r, err := readRecord(value)
-		if err != nil {
-			return err
-		}
-		if version := ^binary.BigEndian.Uint64(key[len(key)-8:]); version != r.version || version >= versions[resource] {
-			return fmt.Errorf("version %d is kept as %d of %d", r.version, version, versions[resource])
-		}
-		of, id, _ := strings.Cut(resource, "\x00")
-		want[string(appendPast(nil, of, id, r.version, r.at()))] = ""
-		earlier[resource]++
-		return nil
-	})
-	if err != nil {
-		return err
+	if err == nil && r.Unused > 0 {
+		err = fmt.Errorf("%d keys are of a Reindex", r.Unused)
 	}
-	for resource, n := range versions {
-		if earlier[resource] != n-1 {
-			return fmt.Errorf("%q is at version %d and has %d earlier ones", resource, n, earlier[resource])
-		}
-	}
-	kinds := []byte{updatedKey, pastKey}
-	for _, kind := range termKinds {
-		kinds = append(kinds, lowerCase.kind(kind), upperCase.kind(kind))
-	}
-	for _, kind := range kinds {
-		err := eachKey(s, kind, kind, func(key, value []byte) error {
-			if is, ok := want[string(key)]; !ok {
-				return fmt.Errorf("an index key has no resource: %q", key)
-			} else if is != string(value) {
-				return fmt.Errorf("an index key has value %x, want %x: %q", value, is, key)
-			}
-			delete(want, string(key))
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for key := range want {
-		return fmt.Errorf("%d index keys are missing, such as %q", len(want), key)
-	}
-	err = eachKey(s, countKey, countKey, func(key, value []byte) error {
-		if n, _ := binary.Uvarint(value); n != counts[string(key[1:])] {
-			return fmt.Errorf("%d %s are counted, and %d are there", n, key[1:], counts[string(key[1:])])
-		}
-		delete(counts, string(key[1:]))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if len(counts) > 0 {
-		return fmt.Errorf("resources are not counted: %v", counts)
-	}
-	return nil
-}
-
-func eachKey(s *Store, from, to byte, f func(key, value []byte) error) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{from}, UpperBound: []byte{to + 1}})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		if err := f(it.Key(), value); err != nil {
-			return err
-		}
-	}
-	return it.Error()
+	return err
 }
 
 // sample is one of many resources that differ in all that is indexed.
@@ -169,19 +77,76 @@ func TestIndexAgreesWithResourcesAfterAnyHistory(t *testing.T) {
 func TestVerifySeesWhatIsWrong(t *testing.T) {
 	terms := search.Terms{}
 	extra := indexer{params: newParameters(search.R4()), resourceType: "Observation", id: "ghost"}
-	for name, harm := range map[string]func(b *pebble.Batch) error{
-		"a key too many": func(b *pebble.Batch) error {
+	none := func(kind byte) func(s *Store, b *pebble.Batch) error {
+		return func(_ *Store, b *pebble.Batch) error { return b.DeleteRange([]byte{kind}, []byte{kind + 1}, nil) }
+	}
+	set := func(key, value []byte) func(s *Store, b *pebble.Batch) error {
+		return func(_ *Store, b *pebble.Batch) error { return b.Set(key, value, nil) }
+	}
+	current := func(change func(r *record)) func(s *Store, b *pebble.Batch) error {
+		return func(s *Store, b *pebble.Batch) error {
+			v := s.look()
+			defer s.letGo(v)
+			r, found, err := v.current("Observation", "r1")
+			if err != nil || !found {
+				return fmt.Errorf("r1: %t %w", found, err)
+			}
+			change(&r)
+			return b.Set(appendCurrent(nil, "Observation", "r1"), r.append(nil), nil)
+		}
+	}
+	for name, test := range map[string]struct {
+		harm func(s *Store, b *pebble.Batch) error
+		want string // all that is found
+	}{
+		"keys too many": {func(_ *Store, b *pebble.Batch) error {
 			extra.emit = func(key, value []byte) error { return b.Set(key, value, nil) }
 			return extra.each(mustParse("2026-01-01"), &terms)
+		}, "1 × a key too many in the index by date of Observation; 1 × a key too many in the index by time of change of Observation"},
+		"a key of another generation": {set([]byte("Dx"), nil), "keys are of a Reindex"},
+		"keys missing":                {none(dateKey), "2 × a key that is missing in the index by date of Observation"},
+		"a key with another value": {func(s *Store, b *pebble.Batch) error {
+			it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{dateKey}, UpperBound: []byte{dateKey + 1}})
+			if err != nil {
+				return err
+			}
+			it.First()
+			return errors.Join(b.Set(bytes.Clone(it.Key()), []byte("?"), nil), it.Close())
+		}, "1 × a key with a wrong value in the index by date of Observation"},
+		"a key of no type":             {set([]byte{dateKey, 'x'}, nil), "1 × a key too many in the index by date of a damaged type"},
+		"a wrong number":               {set(countOf("Observation"), []byte{9}), "7 × a resource too many or too few in the count of Observation"},
+		"a number that is none":        {set(countOf("Observation"), nil), "1 × a count that cannot be read of Observation; 2 × a resource too many or too few in the count of Observation"},
+		"a number of another type":     {set(countOf("Device"), []byte{1}), "1 × a resource too many or too few in the count of Device"},
+		"no numbers":                   {none(countKey), "2 × a resource too many or too few in the count of Observation"},
+		"a key of the history missing": {none(pastKey), "4 × a key that is missing in the index of the history of Observation"},
+		"a key of the history too many": {set(appendPast(nil, "Observation", "r1", 9, mustParse("2026-01-01")), nil),
+			"1 × a key too many in the index of the history of Observation"},
+		"lost versions": {none(earlierKey), "4 × a version that is missing of Observation; 4 × a key too many in the index of the history of Observation"},
+		"a lost version": {func(_ *Store, b *pebble.Batch) error {
+			return b.Delete(appendEarlier(nil, "Observation", "r1", 1), nil)
 		},
-		"a key missing":                func(b *pebble.Batch) error { return b.DeleteRange([]byte{dateKey}, []byte{dateKey + 1}, nil) },
-		"a wrong number":               func(b *pebble.Batch) error { return b.Set(countOf("Observation"), []byte{9}, nil) },
-		"a key of the history missing": func(b *pebble.Batch) error { return b.DeleteRange([]byte{pastKey}, []byte{pastKey + 1}, nil) },
-		"a key of the history too many": func(b *pebble.Batch) error {
-			return b.Set(appendPast(nil, "Observation", "r1", 9, mustParse("2026-01-01")), nil, nil)
-		},
-		"a lost version":  func(b *pebble.Batch) error { return b.DeleteRange([]byte{earlierKey}, []byte{earlierKey + 1}, nil) },
-		"a lost resource": func(b *pebble.Batch) error { return b.Delete(appendCurrent(nil, "Observation", "r1"), nil) },
+			"1 × a version that is missing of Observation; 1 × a key too many in the index of the history of Observation"},
+		"a lost resource": {func(_ *Store, b *pebble.Batch) error { return b.Delete(appendCurrent(nil, "Observation", "r1"), nil) },
+			"1 × a resource too many or too few in the count of Observation; 2 × an earlier version without a current one of Observation"},
+		"a version under another number": {func(s *Store, b *pebble.Batch) error {
+			v := s.look()
+			defer s.letGo(v)
+			r, _, err := v.record(appendEarlier(nil, "Observation", "r1", 1))
+			return errors.Join(err, b.Set(appendEarlier(nil, "Observation", "r1", 7), r.append(nil), nil))
+		}, "1 × a version that is kept as another of Observation"},
+		"a version from the future": {func(s *Store, b *pebble.Batch) error {
+			r := record{version: 2, lastUpdated: 1 << 50, deleted: true}
+			return b.Set(appendEarlier(nil, "Observation", "r1", 2), r.append(nil), nil)
+		}, "1 × a version that is newer than the one after it of Observation"},
+		"damaged JSON":              {current(func(r *record) { r.json[len(r.json)-1] = ' ' }), "1 × a version whose JSON is damaged of Observation"},
+		"JSON of another id":        {current(func(r *record) { r.json = bytes.Replace(r.json, []byte(`"id":"r1"`), []byte(`"id":"r2"`), 1) }), "1 × a version whose JSON is that of another type, id, version or time of Observation"},
+		"a deletion with content":   {current(func(r *record) { r.deleted = true }), "1 × a deletion with content of Observation"},
+		"a damaged version":         {set(appendCurrent(nil, "Observation", "r1"), []byte("p")), "1 × a version that cannot be read of Observation"},
+		"a damaged earlier version": {set(appendEarlier(nil, "Observation", "r1", 1), []byte("p")), "1 × a version that cannot be read of Observation"},
+		"a damaged key":             {set([]byte{currentKey, 'x'}, []byte("p")), "1 × a key that is damaged of a damaged type"},
+		"an unknown key":            {set([]byte("zmrn-4711"), nil), "1 × a key of an unknown kind"},
+		"an unknown note":           {set([]byte{metaKey, 'x'}, nil), "1 × a note about the store that is not known"},
+		"a damaged entry":           {set([]byte{journalKey, 'x'}, nil), "1 × an entry of the journal that is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := memory(t)
@@ -194,16 +159,71 @@ func TestVerifySeesWhatIsWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := s.db.NewBatch()
-			if err := harm(b); err != nil {
+			if err := test.harm(s, b); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.Commit(pebble.Sync); err != nil {
 				t.Fatal(err)
 			}
-			if verify(s) == nil {
-				t.Error("verify saw nothing")
+			err := verify(s)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v\nwant %s", err, test.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "4711") || strings.Contains(err.Error(), "r1")) {
+				t.Errorf("it names a resource: %v", err)
 			}
 		})
+	}
+}
+
+func TestVerifyCountsWhatIsThere(t *testing.T) {
+	s := memory(t)
+	for i := range 7 { // the last one is a deletion
+		if _, err := s.Write(t.Context(), sample(1, i), sample(2, min(i, 5)), store.Change{Key: fhir.Key{Type: "Device", ID: "d"}, JSON: []byte(`{"resourceType":"Device"}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Keep(t.Context(), "inbox", "a", []byte("entry")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Verify(t.Context(), func(what string, done, total int64) {
+		if what != VerifyingResources && what != VerifyingIndex || done > total {
+			t.Errorf("%s: %d of %d", what, done, total)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := r.Keys
+	r.Keys, r.ByType = 0, nil
+	if want := (Report{Resources: 2, Deleted: 1, Versions: 7 + 6 + 1, Entries: 1, Faults: []Fault{}}); fmt.Sprint(r) != fmt.Sprint(want) {
+		t.Errorf("got %+v, want %+v", r, want)
+	}
+	if keys < 20 {
+		t.Errorf("%d keys", keys)
+	}
+}
+
+func TestVerifyListsNotMoreThanAHundredFaults(t *testing.T) {
+	s := memory(t)
+	b := s.db.NewBatch()
+	for i := range 130 {
+		of := fmt.Sprint("T", strings.Repeat("a", i/26), string(rune('a'+i%26)))
+		of = of[:1] + strings.ReplaceAll(of[1:], "0", "")
+		if err := b.Set(countOf(of[:min(len(of), 60)]), []byte{3}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	s.show(nil)
+	r, err := s.Verify(t.Context(), nil)
+	if err != nil || len(r.Faults) != maxFaults || r.More != 30*3 {
+		t.Errorf("got %d faults and %d more, %v", len(r.Faults), r.More, err)
+	}
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "and 185 other faults") {
+		t.Errorf("got %v", err)
 	}
 }
 

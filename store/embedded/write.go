@@ -59,16 +59,9 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 
 	v := s.look()
 	defer s.letGo(v)
-	e := &edit{
-		store: s, claim: claim,
-		index:  indexer{params: s.params, generation: s.generation},
-		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
-	}
+	e := s.newEdit(v)
+	e.claim = claim
 	defer e.write.batch.Close()
-	e.write.counts = map[string]int64{}
-	if b := s.building; b != nil {
-		e.built = &indexer{params: b.params, generation: b.generation}
-	}
 	results, err := e.changes(ctx, changes)
 	if err := errors.Join(err, e.reader.close()); err != nil {
 		return nil, err
@@ -76,6 +69,7 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	if e.write.batch.Empty() {
 		return results, nil
 	}
+	e.write.results = results
 	if err := s.commit(ctx, e.write); err != nil {
 		return nil, err
 	}
@@ -149,6 +143,21 @@ type edit struct {
 	built  *indexer // of the index that a Reindex builds, or nil
 	key    []byte
 	buf    []byte
+}
+
+// newEdit begins a write on what v shows. The caller holds indexing and the locks of the
+// resources, and closes the batch.
+func (s *Store) newEdit(v *view) *edit {
+	e := &edit{
+		store:  s,
+		index:  indexer{params: s.params, generation: s.generation},
+		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
+	}
+	e.write.counts = map[string]int64{}
+	if b := s.building; b != nil {
+		e.built = &indexer{params: b.params, generation: b.generation}
+	}
+	return e
 }
 
 func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Result, error) {

@@ -39,6 +39,7 @@ func versionsOf(ctx context.Context, s store.Store, q store.HistoryQuery) ([]fhi
 // inOrder tells what is wrong with a history, as far as it can be seen.
 func inOrder(all []fhir.Resource, q store.HistoryQuery) error {
 	last := map[fhir.Key]string{}
+	everything := q.CurrentFrom.IsZero() && q.CurrentTo.IsZero()
 	for i, r := range all {
 		k := key(r.Type, r.ID)
 		switch {
@@ -48,7 +49,7 @@ func inOrder(all []fhir.Resource, q store.HistoryQuery) error {
 			return fmt.Errorf("%s is of %v, before %v", r.Key, r.LastUpdated, q.Since)
 		case i > 0 && r.LastUpdated.After(all[i-1].LastUpdated):
 			return fmt.Errorf("%s is later than %s before it", r.Key, all[i-1].Key)
-		case last[k] != "" && number(r.Version) != number(last[k])-1:
+		case last[k] != "" && (number(r.Version) >= number(last[k]) || everything && number(r.Version) != number(last[k])-1):
 			return fmt.Errorf("%s follows version %s", r.Key, last[k])
 		case r.Deleted != (r.JSON == nil):
 			return fmt.Errorf("%s: deleted is %v, with %d bytes", r.Key, r.Deleted, len(r.JSON))
@@ -109,6 +110,66 @@ func testHistorySince(t *testing.T, s store.Store) {
 			}
 		}
 	}
+}
+
+// testHistoryCurrent asks which versions were current from one time to another.
+func testHistoryCurrent(t *testing.T, s store.Store) {
+	for i := range 6 { // some in one millisecond, some not
+		for range i % 3 {
+			write(t, s, put("a", device(fmt.Sprint(i))), put("b", heartRate("p1", "2026-01-02", fmt.Sprint(i))))
+			write(t, s, store.Change{Key: key("Device", "a"), Delete: true}, put(fmt.Sprint("c", i), device("c")))
+		}
+		write(t, s, put("a", device(fmt.Sprint("again ", i))))
+		time.Sleep(2 * time.Millisecond)
+	}
+	everything, err := versionsOf(t.Context(), s, store.HistoryQuery{Count: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &model{versions: map[fhir.Key][]fhir.Resource{}}
+	for _, r := range slices.Backward(everything) {
+		k := key(r.Type, r.ID)
+		m.versions[k] = append(m.versions[k], r)
+	}
+	times := []time.Time{{}, everything[0].LastUpdated.Add(time.Hour), everything[len(everything)-1].LastUpdated.Add(-time.Hour)}
+	for i, r := range everything {
+		if i == 0 || !r.LastUpdated.Equal(everything[i-1].LastUpdated) {
+			for _, off := range []time.Duration{0, time.Nanosecond, time.Millisecond} {
+				times = append(times, r.LastUpdated.Add(off))
+			}
+		}
+	}
+	for i, from := range times {
+		until := []time.Time{{}, from, from.Add(time.Nanosecond), from.Add(time.Millisecond), from.Add(2 * time.Millisecond), times[(i*7+3)%len(times)], times[(i*5+1)%len(times)]}
+		for n, to := range until {
+			for level, q := range []store.HistoryQuery{{}, {Type: "Device"}, {Type: "Device", ID: "a"}, {Type: "Observation", ID: "b"}} {
+				if (i+n+level)%3 > 0 && !long() { // enough of them
+					continue
+				}
+				q.CurrentFrom, q.CurrentTo, q.Count = from, to, []int{100, 1, 4}[(i+n)%3]
+				if (i+n)%4 == 3 {
+					q.Since = times[(i*3+n)%len(times)]
+				}
+				want := names(m.history(q))
+				got := histories(t, s, q)
+				slices.Sort(got)
+				if slices.Sort(want); !slices.Equal(got, want) {
+					t.Fatalf("%+v: got %v, want %v of %v", q, got, want, timesOf(everything))
+				}
+			}
+		}
+	}
+	q := store.HistoryQuery{Type: "Device", ID: "nothing", CurrentFrom: times[1], CurrentTo: times[1].Add(time.Hour)}
+	if page, err := s.History(t.Context(), q); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %+v %v of what never was, want not found", page, err)
+	}
+}
+
+func timesOf(all []fhir.Resource) (text []string) {
+	for i, name := range names(all) {
+		text = append(text, name+" "+all[i].LastUpdated.Format("05.000"))
+	}
+	return text
 }
 
 func testHistoryOfMany(t *testing.T, s store.Store) {
@@ -214,5 +275,49 @@ func testHistoryUnderWrites(t *testing.T, s store.Store) {
 				t.Errorf("%+v: %s was seen %d times", q, name, seen[name])
 			}
 		}
+	}
+}
+
+func testHistory(t *testing.T, s store.Store) {
+	for i := range 5 {
+		write(t, s, put("a", device(fmt.Sprint(i))))
+	}
+	write(t, s, store.Change{Key: key("Device", "a"), Delete: true})
+	write(t, s, put("a", device("back")))
+	write(t, s, put("a-", device("another")), put("a.0", device("another")), put("b", device("another")))
+	for _, count := range []int{1, 2, 3, 7, 100, 0} {
+		var got []string
+		q := store.HistoryQuery{Type: "Device", ID: "a", Count: count}
+		for {
+			page, err := s.History(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if count > 0 && len(page.Resources) > count || page.Total != -1 && page.Total != 7 {
+				t.Errorf("got a page of %d, total %d", len(page.Resources), page.Total)
+			}
+			for _, r := range page.Resources {
+				if r.Deleted != (r.JSON == nil) || r.ID != "a" {
+					t.Errorf("got %+v", r)
+				}
+				got = append(got, fmt.Sprint(r.Version, r.Deleted))
+			}
+			if page.Next == nil {
+				break
+			}
+			q.Before = page.Next.ID
+		}
+		want := []string{"7false", "6true", "5false", "4false", "3false", "2false", "1false"}
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: got %q", count, got)
+		}
+	}
+	for _, before := range []string{"0", "8", "01", "x", "-1", "1_Device_a_1"} {
+		if page, err := s.History(t.Context(), store.HistoryQuery{Type: "Device", ID: "a", Before: before}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("before %q: got %+v %v, want not found", before, page, err)
+		}
+	}
+	if page, err := s.History(t.Context(), store.HistoryQuery{Type: "Device", ID: "a", Before: "1"}); err != nil || len(page.Resources) != 0 || page.Next != nil {
+		t.Errorf("got %+v %v behind the end", page, err)
 	}
 }

@@ -2,13 +2,11 @@ package storetest
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -146,45 +144,9 @@ func (m *model) search(t *rapid.T, q search.Query) []string {
 	return ids
 }
 
-// testModel does the same with a store and the model, and compares all that can be seen.
-func testModel(t *testing.T, open func(t *testing.T) store.Store) {
-	rapid.Check(t, func(rt *rapid.T) {
-		s := open(t)
-		defer s.Close()
-		m := &model{versions: map[fhir.Key][]fhir.Resource{}}
-		rt.Repeat(map[string]func(*rapid.T){
-			"write":   func(rt *rapid.T) { m.checkWrite(rt, s) },
-			"search":  func(rt *rapid.T) { m.checkSearch(rt, s) },
-			"query":   func(rt *rapid.T) { m.checkSearch(rt, s) },
-			"read":    func(rt *rapid.T) { m.checkRead(rt, s) },
-			"history": func(rt *rapid.T) { m.checkHistory(rt, s) },
-		})
-	})
-}
-
-func (m *model) checkWrite(t *rapid.T, s store.Store) {
-	changes := make([]store.Change, 0, 8)
-	seen := map[fhir.Key]bool{}
-	for range rapid.IntRange(1, 6).Draw(t, "changes") {
-		c := drawChange(t)
-		if k := key(c.Type, c.ID); seen[k] {
-			continue
-		} else {
-			seen[k] = true
-		}
-		switch rapid.IntRange(0, 9).Draw(t, "condition") {
-		case 0:
-			c.If.Absent = true
-		case 1:
-			c.If.Version = strconv.Itoa(rapid.IntRange(1, 3).Draw(t, "version"))
-		case 2, 3:
-			q, _ := drawParsed(t)
-			c.If.None = &q
-		}
-		changes = append(changes, c)
-	}
+// check compares the outcome of a write, and takes note of it.
+func (m *model) check(t *rapid.T, changes []store.Change, results []store.Result, err error) {
 	conflict, matched := m.conflict(changes), m.matched(t, changes)
-	results, err := s.Write(context.Background(), changes...)
 	if conflict || len(matched) > 0 {
 		e, ok := errors.AsType[*store.MatchedError](err)
 		if ok && (matched[e.Change] == 0 || len(e.Matches) != min(2, matched[e.Change])) || !ok && !(conflict && errors.Is(err, store.ErrConflict)) {
@@ -198,339 +160,70 @@ func (m *model) checkWrite(t *rapid.T, s store.Store) {
 	m.apply(t, changes, results)
 }
 
-func (m *model) checkRead(t *rapid.T, s store.Store) {
-	k := drawKey(t)
-	all := m.versions[k]
-	n := rapid.IntRange(0, len(all)+1).Draw(t, "version")
-	if n > 0 {
-		k.Version = strconv.Itoa(n)
+// version is a version of a resource, if there is one of that number.
+func (m *model) version(k fhir.Key, n int) (fhir.Resource, bool) {
+	if all := m.versions[k]; n > 0 && n <= len(all) {
+		return all[n-1], true
 	}
-	got, err := s.Read(context.Background(), k)
-	switch {
-	case len(all) == 0 || n > len(all):
-		if !errors.Is(err, store.ErrNotFound) {
-			t.Fatalf("%s: got %v, want not found", k, err)
-		}
-	default:
-		want := all[len(all)-1]
-		if n > 0 {
-			want = all[n-1]
-		}
-		if want.Deleted {
-			if e, ok := errors.AsType[*store.GoneError](err); !ok || !same(e.Resource, want) {
-				t.Fatalf("%s: got %v, want gone with %+v", k, err, want)
-			}
-		} else if err != nil || !same(got, want) {
-			t.Fatalf("%s: got %+v %v, want %+v", k, got, err, want)
-		}
-	}
-	if len(all) == 0 {
-		return
-	}
-	var versions []fhir.Resource
-	for q := (store.HistoryQuery{Type: k.Type, ID: k.ID, Count: 3}); ; {
-		page, err := s.History(context.Background(), q)
-		if err != nil {
-			t.Fatalf("history of %s: %v", k, err)
-		}
-		versions = append(versions, page.Resources...)
-		if page.Next == nil {
-			break
-		}
-		q.Before = page.Next.ID
-	}
-	if len(versions) != len(all) {
-		t.Fatalf("history of %s: got %d versions, want %d", k, len(versions), len(all))
-	}
-	for i, r := range versions {
-		if !same(r, all[len(all)-1-i]) {
-			t.Fatalf("history of %s: got %+v, want %+v", k, r, all[len(all)-1-i])
-		}
-	}
+	return fhir.Resource{}, false
 }
 
-// checkHistory reads the history of a type or of everything in pages of two sizes.
-func (m *model) checkHistory(t *rapid.T, s store.Store) {
-	q := store.HistoryQuery{Type: rapid.SampledFrom([]string{"", "Observation", "Device", "Patient"}).Draw(t, "type")}
-	var all []fhir.Resource
+// history is what q finds, in no particular order.
+func (m *model) history(q store.HistoryQuery) (found []fhir.Resource) {
 	for k, versions := range m.versions {
-		if q.Type == "" || k.Type == q.Type {
-			all = append(all, versions...)
+		if q.Type != "" && k.Type != q.Type || q.ID != "" && k.ID != q.ID {
+			continue
+		}
+		found = append(found, asked(versions, q)...)
+	}
+	return found
+}
+
+// asked are those of the versions of one resource, from the first to the last of all, that a
+// history is to have. A version is current from its lastUpdated until right before that of its
+// successor, the last one for ever: one whose successor has the same time never was. A zero
+// CurrentFrom is the beginning of time, a zero CurrentTo its end.
+func asked(versions []fhir.Resource, q store.HistoryQuery) (found []fhir.Resource) {
+	for i, r := range versions {
+		if r.LastUpdated.Before(q.Since) {
+			continue
+		}
+		if q.CurrentFrom.IsZero() && q.CurrentTo.IsZero() {
+			found = append(found, r)
+			continue
+		}
+		begin := r.LastUpdated
+		if begin.Before(q.CurrentFrom) {
+			begin = q.CurrentFrom
+		}
+		until := q.CurrentTo
+		if i+1 < len(versions) && (until.IsZero() || versions[i+1].LastUpdated.Before(until)) {
+			until = versions[i+1].LastUpdated
+		}
+		if until.IsZero() || begin.Before(until) {
+			found = append(found, r)
 		}
 	}
-	slices.SortFunc(all, func(a, b fhir.Resource) int {
-		return cmp.Or(b.LastUpdated.Compare(a.LastUpdated), strings.Compare(a.Key.String(), b.Key.String()))
+	return found
+}
+
+// archive is everything in the order of an Export.
+func (m *model) archive() (all []fhir.Resource) {
+	keys := slices.SortedFunc(maps.Keys(m.versions), func(a, b fhir.Key) int {
+		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.ID, b.ID))
 	})
-	if n := rapid.IntRange(0, len(all)).Draw(t, "since"); n < len(all) {
-		q.Since = all[n].LastUpdated.Add(time.Duration(rapid.IntRange(0, 1).Draw(t, "later")))
-		all = slices.DeleteFunc(all, func(r fhir.Resource) bool { return r.LastUpdated.Before(q.Since) })
+	for _, k := range keys {
+		all = append(all, m.versions[k]...)
 	}
-	want := names(all)
-	slices.Sort(want)
-	var first []string
-	for _, q.Count = range []int{rapid.IntRange(1, 5).Draw(t, "count"), 10000} {
-		versions, err := versionsOf(context.Background(), s, q)
-		if err != nil {
-			t.Fatalf("history of %+v: %v", q, err)
-		}
-		for _, r := range versions {
-			if stored := m.versions[key(r.Type, r.ID)]; number(r.Version) > len(stored) || !same(r, stored[number(r.Version)-1]) {
-				t.Fatalf("history of %+v: got %+v", q, r)
-			}
-		}
-		got := names(versions)
-		if first == nil {
-			first = slices.Clone(got)
-		}
-		if !slices.Equal(got, first) {
-			t.Fatalf("history of %+v: got %v, but %v in other pages", q, got, first)
-		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Fatalf("history of %+v: got %v, want %v", q, got, want)
-		}
-	}
+	return all
 }
 
-// drawParsed is a query, and its text.
-func drawParsed(t *rapid.T) (search.Query, string) {
-	text := drawQuery(t)
-	of, raw, _ := strings.Cut(text, "?")
-	pairs, err := search.Pairs(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, _, err := search.R4().Parse(of, pairs, search.Options{Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)})
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	return q, text
-}
-
-func (m *model) checkSearch(t *rapid.T, s store.Store) {
-	q, text := drawParsed(t)
-	want := m.search(t, q)
-	got, err := walk(context.Background(), s, q)
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s: got %v, want %v", text, got, want)
-	}
-	q.Total = search.TotalAccurate
-	page, err := s.Search(context.Background(), q)
-	if err != nil || page.Total != len(want) || len(page.Resources) > q.Count || len(page.Resources) == 0 && len(want) > 0 {
-		t.Fatalf("%s: got %d resources of %d, %v: want a total of %d", text, len(page.Resources), page.Total, err, len(want))
-	}
-	for _, r := range page.Resources {
-		if stored, ok := m.current(key(r.Type, r.ID)); !ok || !same(r, stored) {
-			t.Fatalf("%s: got %+v, want %+v", text, r, stored)
+// count is how many current resources a type has.
+func (m *model) count(of string) (n int) {
+	for k := range m.versions {
+		if _, ok := m.current(k); ok && k.Type == of {
+			n++
 		}
 	}
-	if len(page.Resources) > 0 {
-		// The total of a later page is that of all pages.
-		q.After, q.Count = page.Next, 1
-		if page, err = s.Search(context.Background(), q); err != nil || page.Total != len(want) {
-			t.Fatalf("%s: got a total of %d %v on a later page, want %d", text, page.Total, err, len(want))
-		}
-	}
-}
-
-// The values that random resources and queries share, so that they meet.
-var (
-	ids      = []string{"a", "b", "B", "a-1", "a.1", "10", "9", "z"}
-	patients = []string{"p1", "p2", "p10", "P1"}
-	codes    = []string{`{"system":"http://loinc.org","code":"8867-4"}`, `{"system":"urn:iso:std:iso:11073:10101","code":"147842"}`,
-		`{"system":"http://loinc.org","code":"85354-9"}`, `{"system":"urn:other","code":"8867-4"}`, `{"code":"8867-4"}`, `{"system":"http://loinc.org"}`, `{"system":"urn:x","code":"AbC"}`}
-	subjects = []string{`{"reference":"Patient/p1"}`, `{"reference":"Patient/p2"}`, `{"reference":"Patient/p10"}`, `{"reference":"Patient/P1/_history/2"}`,
-		`{"reference":"Group/p1"}`, `{"reference":"https://other.example/fhir/Patient/p1"}`, `{"reference":"urn:uuid:0d5fc6a4-6d5e-4b3e-9d2b-111111111111"}`,
-		`{"type":"Patient","identifier":{"system":"urn:mrn","value":"p1"}}`, `{"reference":"Patient/p1","identifier":{"value":"p1"}}`, `{"display":"nobody"}`}
-	effectives = []string{
-		`"effectiveDateTime":"2026"`, `"effectiveDateTime":"2026-01"`, `"effectiveDateTime":"2026-01-02"`,
-		`"effectiveDateTime":"2026-01-02T03:04:05Z"`, `"effectiveDateTime":"2026-01-02T03:04:05.123456789Z"`, `"effectiveDateTime":"2026-01-02T05:04:05+02:00"`,
-		`"effectiveDateTime":"2026-01-01T23:30:00-01:00"`, `"effectiveInstant":"2026-01-02T03:04:05.5Z"`, `"effectiveInstant":"2026-01-02T03:04:05Z"`,
-		`"effectivePeriod":{"start":"2026-01-01","end":"2026-01-03"}`, `"effectivePeriod":{"start":"2025-12-31T00:00:00Z","end":"2026-01-02T03:04:05Z"}`,
-		`"effectivePeriod":{"start":"2026-01-02"}`, `"effectivePeriod":{"end":"2026-01-02"}`, `"effectivePeriod":{}`, `"effectivePeriod":{"start":"1900","end":"2500"}`,
-		`"effectivePeriod":{"start":"2026-01-03","end":"2026-01-01"}`, `"effectiveDateTime":"2026-13-45"`, `"effectiveDateTime":"0002-01-01"`,
-		`"effectiveTiming":{"event":["2026-01-02T03:00:00Z","2026-01-05T03:00:00Z"]}`,
-	}
-	values = []string{
-		`"valueQuantity":{"value":72,"unit":"beats/minute","system":"http://unitsofmeasure.org","code":"/min"}`,
-		`"valueQuantity":{"value":72.50,"unit":"beats/minute","system":"http://unitsofmeasure.org","code":"/min"}`,
-		`"valueQuantity":{"value":72,"system":"urn:other","code":"/min"}`, `"valueQuantity":{"value":-72,"unit":"/min"}`, `"valueQuantity":{"value":72}`,
-		`"valueQuantity":{"value":72,"comparator":"<","system":"http://unitsofmeasure.org","code":"/min"}`,
-		`"valueQuantity":{"value":72,"comparator":">=","system":"http://unitsofmeasure.org","code":"/min"}`,
-		`"valueQuantity":{"value":1e30,"code":"/min"}`, `"valueQuantity":{"value":0.30000000000000004,"code":"/min"}`, `"valueQuantity":{"value":0.3,"code":"/min"}`,
-		`"valueQuantity":{"unit":"/min"}`, `"valueString":"72"`,
-		`"valueSampledData":{"origin":{"value":0,"system":"http://unitsofmeasure.org","code":"/min"},"period":10,"factor":0.5,"dimensions":1,"data":"100 E 150 U 144"}`,
-		`"valueCodeableConcept":{"coding":[{"system":"urn:x","code":"abc"}]}`,
-	}
-	dates      = []string{"2026", "2026-01", "2026-01-02", "2026-01-02T03:04Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:05.5Z", "2026-01-01T23:30:00-01:00", "2025-12-31", "0002", "2499", "1900-01-01"}
-	numbers    = []string{"72", "72.0", "72.5", "72.50", "70", "1e2", "-72", "0.3", "0.30000000000000004", "1000000000000000000000000000000", "50", "75"}
-	prefixes   = []string{"", "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"}
-	tokenTexts = []string{"8867-4", "http://loinc.org|8867-4", "|8867-4", "http://loinc.org|", "urn:iso:std:iso:11073:10101|147842", "147842", "http://loinc.org|85354-9", "abc", "urn:x|ABC", "nothing", "urn:x|"}
-)
-
-func drawKey(t *rapid.T) fhir.Key {
-	of := rapid.SampledFrom([]string{"Observation", "Observation", "Observation", "Observation", "Device", "Patient"}).Draw(t, "type")
-	return key(of, rapid.SampledFrom(ids).Draw(t, "id"))
-}
-
-func drawChange(t *rapid.T) store.Change {
-	k := drawKey(t)
-	if rapid.IntRange(0, 7).Draw(t, "delete") == 0 {
-		return store.Change{Key: k, Delete: true}
-	}
-	var parts []string
-	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	list := func(name string, from []string) string {
-		return strings.Join(rapid.SliceOfN(rapid.SampledFrom(from), 0, 3).Draw(t, name), ",")
-	}
-	maybe := func(name string) bool { return rapid.IntRange(0, 3).Draw(t, name) > 0 }
-	add(`"resourceType":"%s"`, k.Type)
-	identifiers := list("identifiers", []string{`{"system":"urn:mrn","value":"1"}`, `{"system":"urn:MRN","value":"1"}`, `{"value":"1"}`, `{"system":"urn:mrn","value":"x\u0000y"}`, `{"value":"` + strings.Repeat("long", 50) + `"}`})
-	if identifiers != "" {
-		add(`"identifier":[%s]`, identifiers)
-	}
-	switch k.Type {
-	case "Observation":
-		add(`"status":"%s"`, rapid.SampledFrom([]string{"final", "preliminary"}).Draw(t, "status"))
-		if maybe("code") {
-			add(`"code":{"coding":[%s],"text":"x"}`, list("codes", codes))
-		}
-		if maybe("category") {
-			add(`"category":[{"coding":[{"code":"vital-signs"}]},{"coding":[%s]}]`, list("categories", codes))
-		}
-		if maybe("subject") {
-			add(`"subject":%s`, rapid.SampledFrom(subjects).Draw(t, "subject"))
-		}
-		if maybe("effective") {
-			add(`%s`, rapid.SampledFrom(effectives).Draw(t, "effective"))
-		}
-		if maybe("value") {
-			add(`%s`, rapid.SampledFrom(values).Draw(t, "value"))
-		}
-		if maybe("device") {
-			add(`"device":{"reference":"%s/%s"}`, rapid.SampledFrom([]string{"Device", "DeviceMetric"}).Draw(t, "device type"), rapid.SampledFrom(ids).Draw(t, "device"))
-		}
-		if rapid.Bool().Draw(t, "components") {
-			var components []string
-			for range rapid.IntRange(1, 2).Draw(t, "component") {
-				components = append(components, fmt.Sprintf(`{"code":{"coding":[%s]},%s}`, list("component codes", codes), rapid.SampledFrom(values).Draw(t, "component value")))
-			}
-			add(`"component":[%s]`, strings.Join(components, ","))
-		}
-	case "Device":
-		if maybe("patient") {
-			add(`"patient":%s`, rapid.SampledFrom(subjects).Draw(t, "patient"))
-		}
-		if maybe("type") {
-			add(`"type":{"coding":[%s]}`, list("types", codes))
-		}
-	case "Patient":
-		if maybe("birthdate") {
-			add(`"birthDate":"%s"`, rapid.SampledFrom([]string{"1950", "1950-06", "1950-06-15", "2000-01-01"}).Draw(t, "birthdate"))
-		}
-		add(`"gender":"%s","active":%v`, rapid.SampledFrom([]string{"male", "female"}).Draw(t, "gender"), rapid.Bool().Draw(t, "active"))
-	}
-	_, _, compact, err := fhir.Parse([]byte("{" + strings.Join(parts, ",") + "}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store.Change{Key: k, JSON: compact}
-}
-
-func drawQuery(t *rapid.T) string {
-	of := rapid.SampledFrom([]string{"Observation", "Observation", "Observation", "Observation", "Device", "Patient"}).Draw(t, "type")
-	var pairs []string
-	add := func(name, value string) {
-		pairs = append(pairs, name+"="+strings.NewReplacer("|", "%7C", "+", "%2B", "\x00", "%00").Replace(value))
-	}
-	params := search.R4().Of(of)
-	for range rapid.IntRange(0, 4).Draw(t, "clauses") {
-		p := rapid.SampledFrom(params).Draw(t, "param")
-		if of == "Observation" && rapid.Bool().Draw(t, "common") {
-			p, _ = search.R4().Lookup(of, rapid.SampledFrom([]string{"patient", "code", "date", "category", "subject"}).Draw(t, "common param"))
-		}
-		if rapid.IntRange(0, 11).Draw(t, "missing") == 0 && p.Name != "_id" && p.Name != "_lastUpdated" && p.Type != search.CompositeParam {
-			add(p.Name+":missing", rapid.SampledFrom([]string{"true", "false"}).Draw(t, "is missing"))
-			continue
-		}
-		name := p.Name
-		if p.Type == search.TokenParam && p.Name != "_id" && rapid.IntRange(0, 5).Draw(t, "not") == 0 {
-			name += ":not"
-		}
-		if p.Type == search.ReferenceParam {
-			switch rapid.IntRange(0, 7).Draw(t, "modifier") {
-			case 0:
-				name += ":identifier"
-			case 1:
-				name += ":" + rapid.SampledFrom([]string{"Patient", "Device"}).Draw(t, "of type")
-				if !slices.Contains(p.Targets, name[len(p.Name)+1:]) {
-					name = p.Name
-				}
-			}
-		}
-		var alternatives []string
-		for range rapid.IntRange(1, 3).Draw(t, "alternatives") {
-			alternatives = append(alternatives, drawValue(t, p, name))
-		}
-		add(name, strings.Join(alternatives, ","))
-	}
-	var sort []string
-	for _, by := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"date", "_lastUpdated", "_id", "code", "value-quantity"}), 0, 3, rapid.ID).Draw(t, "sort") {
-		if by[0] != '_' && of != "Observation" {
-			continue
-		}
-		if rapid.Bool().Draw(t, "descending") {
-			by = "-" + by
-		}
-		sort = append(sort, by)
-	}
-	if len(sort) > 0 {
-		add("_sort", strings.Join(sort, ","))
-	}
-	add("_count", strconv.Itoa(rapid.IntRange(1, 5).Draw(t, "count")))
-	return of + "?" + strings.Join(pairs, "&")
-}
-
-func drawValue(t *rapid.T, p search.Param, name string) string {
-	prefix := func() string { return rapid.SampledFrom(prefixes).Draw(t, "prefix") }
-	switch {
-	case p.Name == "_id":
-		return rapid.SampledFrom(ids).Draw(t, "id")
-	case p.Name == "_lastUpdated":
-		return prefix() + rapid.SampledFrom([]string{"2020", "2100-01-01", time.Now().UTC().Format("2006-01-02")}).Draw(t, "updated")
-	case p.Name == "identifier", strings.HasSuffix(name, ":identifier"):
-		return rapid.SampledFrom([]string{"1", "urn:mrn|1", "|1", "urn:MRN|1", "urn:mrn|", "x\x00y", strings.Repeat("long", 50), "p1", "urn:mrn|p1"}).Draw(t, "identifier")
-	case p.Name == "active", p.Name == "deceased":
-		return rapid.SampledFrom([]string{"true", "false"}).Draw(t, "boolean")
-	case p.Name == "status", p.Name == "gender":
-		return rapid.SampledFrom([]string{"final", "preliminary", "male", "female", "|final"}).Draw(t, "code")
-	case p.Name == "category":
-		return rapid.SampledFrom(append([]string{"vital-signs", "|vital-signs"}, tokenTexts...)).Draw(t, "category")
-	case p.Type == search.CompositeParam:
-		var parts []string
-		for _, c := range p.Components {
-			parts = append(parts, drawValue(t, c, c.Name))
-		}
-		return strings.Join(parts, "$")
-	case p.Type == search.StringParam:
-		return rapid.SampledFrom([]string{"7", "72", "x", "nothing"}).Draw(t, "string")
-	case p.Type == search.URIParam:
-		return rapid.SampledFrom([]string{"urn:x", "http://a.example/p"}).Draw(t, "uri")
-	case p.Type == search.TokenParam:
-		return rapid.SampledFrom(tokenTexts).Draw(t, "token")
-	case p.Type == search.ReferenceParam:
-		id := rapid.SampledFrom(append(patients, ids...)).Draw(t, "reference")
-		if strings.Contains(name, ":") {
-			return id
-		}
-		return rapid.SampledFrom([]string{id, p.Targets[0] + "/" + id, p.Targets[len(p.Targets)-1] + "/" + id,
-			"https://other.example/fhir/Patient/p1", "urn:uuid:0d5fc6a4-6d5e-4b3e-9d2b-111111111111"}).Draw(t, "form")
-	case p.Type == search.DateParam:
-		return prefix() + rapid.SampledFrom(append([]string{"1950", "1950-06-15"}, dates...)).Draw(t, "date")
-	default:
-		unit := rapid.SampledFrom([]string{"", "", "|http://unitsofmeasure.org|/min", "||/min", "|http://unitsofmeasure.org|"}).Draw(t, "unit")
-		return prefix() + rapid.SampledFrom(numbers).Draw(t, "number") + unit
-	}
+	return n
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -23,6 +24,8 @@ var scripts embed.FS
 //	read Type/id -> version 2            or: gone 2, not found
 //	search Type?parameters -> id id      in this order, for pages of any size
 //	total Type?parameters -> 2
+//
+// A search or a total of Compartment/id/Type?parameters is in a compartment.
 func testScripts(t *testing.T, open func(t *testing.T) store.Store) {
 	files, err := fs.Glob(scripts, "testdata/*.script")
 	if err != nil || len(files) == 0 {
@@ -88,8 +91,11 @@ func (c command) run(t *testing.T, s store.Store) error {
 	case "read":
 		return expect(read(s, key(of, id)), want)
 	case "total":
-		q := parse(t, c.what)
-		q.Count = 0
+		q, err := c.query(t)
+		if err != nil {
+			return err
+		}
+		q.Count, q.Total = 0, search.TotalAccurate
 		page, err := s.Search(context.Background(), q)
 		if err != nil {
 			return err
@@ -97,7 +103,10 @@ func (c command) run(t *testing.T, s store.Store) error {
 		return expect(fmt.Sprint(page.Total), want)
 	case "search":
 		for _, count := range []int{50, 1, 2, 3} {
-			q := parse(t, c.what)
+			q, err := c.query(t)
+			if err != nil {
+				return err
+			}
 			q.Count = count
 			ids, err := walk(context.Background(), s, q)
 			if err != nil {
@@ -110,6 +119,26 @@ func (c command) run(t *testing.T, s store.Store) error {
 		return nil
 	}
 	return errors.New("no such verb")
+}
+
+// query is what a command searches for.
+func (c command) query(t *testing.T) (search.Query, error) {
+	path, parameters, _ := strings.Cut(c.what, "?")
+	parts := strings.Split(path, "/")
+	of := parts[len(parts)-1]
+	q := parse(t, of+"?"+parameters)
+	switch len(parts) {
+	case 1:
+		return q, nil
+	case 3:
+		clause, ok := search.R4().InCompartment(of, parts[0], parts[1])
+		if !ok {
+			return q, fmt.Errorf("a %s is in no compartment of a %s", of, parts[0])
+		}
+		q.Where = append(q.Where, clause)
+		return q, nil
+	}
+	return q, errors.New("want Type?parameters or Compartment/id/Type?parameters")
 }
 
 func expect(got, want string) error {
