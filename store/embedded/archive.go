@@ -252,14 +252,8 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 			break
 		}
 	}
-	if err := errors.Join(err, e.reader.close()); err != nil {
-		return 0, err
-	}
-	if len(im.added) == 0 {
-		return 0, nil
-	}
 	e.write.results, e.write.borrowed = im.added, true
-	if err := s.commit(ctx, e.write); err != nil {
+	if err := e.end(ctx, err); err != nil {
 		return 0, err
 	}
 	return len(im.added), nil
@@ -291,7 +285,7 @@ func (im *importer) add(r *fhir.Resource) error {
 	case found && next.lastUpdated < old.lastUpdated:
 		return fmt.Errorf("version %d of a %s is from before version %d: time must not run backwards within a resource", next.version, r.Type, old.version)
 	}
-	if err := im.edit.replace(key, old, found, next, &store.Change{}); err != nil {
+	if err := im.edit.replace(key, old, found, &next, &store.Change{}); err != nil {
 		return err
 	}
 	if n := im.edit.write.batch.Len(); n > maxWrite {

@@ -357,7 +357,7 @@ func openToRead(dir string, o Options) (*Store, error) {
 		lock, err = pebble.LockDirectory(dir, fs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("another process has the store open: stop it, or make a backup and verify that (%w)", err)
+		return nil, fmt.Errorf("%w: stop it, or make a backup and verify that (%w)", ErrInUse, err)
 	}
 	o.FS = fs
 	s := newStore(dir, &o, lock)
@@ -393,11 +393,11 @@ func (s *Store) beginToRead(o *Options) error {
 	if value == nil {
 		return errors.New("the directory holds a database that is not a Kiln store")
 	}
-	if err := s.checkFormat(); err != nil {
-		return err
-	}
 	if n, err := strconv.Atoi(string(value)); err == nil && n < format {
 		return fmt.Errorf("the store has format %d of an older program: open it with this one, which makes it format %d, or verify it with that one", n, format)
+	}
+	if err := s.checkFormat(); err != nil {
+		return err
 	}
 	if o.Load != nil {
 		p, err := o.Load(s.stored("SearchParameter"))

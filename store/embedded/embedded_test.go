@@ -31,7 +31,7 @@ func TestStore(t *testing.T) {
 func TestStoreWithTightLimits(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		s := memory(t)
-		s.limits = limits{pageBytes: 1500, ranges: 1024, systems: 1, categories: 1, codes: 2, distinct: 3, linked: 1, ids: 1, seen: 2}
+		s.limits = limits{pageBytes: 1500, ranges: 1024, systems: 1, merged: 1, series: 3, codes: 2, distinct: 3, linked: 1, ids: 1, seen: 2}
 		return s
 	})
 }

@@ -38,13 +38,13 @@ func (one *plan) tell(told *store.Plan, q search.Query, top *top) {
 	}
 	for i := range q.Where {
 		c := &q.Where[i]
-		if one.dated && (slices.Contains(one.decided, i) || c.Param.Name == sortDate && c.Param.Type == search.DateParam) {
+		if one.dated && (slices.Contains(one.decided, i) || c.Param.Name == sortDate && c.Param.Type == search.DateParam || one.layout.decidable(c)) {
 			continue
 		}
 		told.Residual = append(told.Residual, described(c))
 	}
 	if top != nil {
-		told.Keys, told.Read, told.Found = top.keys, top.reads, len(top.items)
+		told.Keys, told.Read, told.Found = told.Keys+top.keys, told.Read+top.reads, len(top.items)
 	}
 }
 

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -44,17 +45,9 @@ func usual(resourceType, param, code string) bool {
 // unindexed are parameters without keys: their values are mostly the same in all resources.
 func unindexed(param string) bool { return param == "_profile" || param == "_source" }
 
-// The pairs that have an index of their own: what is known of one patient, by kind. A
-// patient with a category has no key of its own.
-var (
-	pairPatient = []string{"patient", "subject"}
-	pairKind    = []string{"code", "category"}
-)
-
-// pairName is the name under which a kind is indexed within a patient. It is no parameter.
-func pairName(kind string) string { return "patient+" + kind }
-
-// The same for the other ways in which a reference is written.
+// The names under which the parts of composites are indexed that their resource has nowhere
+// else, and the other ways in which a reference is written.
+func partName(param string) string       { return param + "#part" }
 func urlName(param string) string        { return param + "#url" }
 func identifierName(param string) string { return param + "#identifier" }
 
@@ -63,10 +56,12 @@ type indexer struct {
 	params           *parameters
 	generation       generation
 	resourceType, id string
+	series           uint64 // that it is in, or 0
+	second           bool   // another indexer gives the keys that do not depend on the parameters
 	emit             func(key, value []byte) error
 
 	key   []byte
-	value []byte
+	value []byte // of keys with the date
 	tail  []byte // span ^date id
 	// tokens and texts, if there are many, are those of the resource.
 	tokens map[search.Token]bool
@@ -82,9 +77,11 @@ const many = 32
 func (x *indexer) each(lastUpdated time.Time, t *search.Terms) error {
 	x.err = nil
 	x.remember(t)
-	x.key = appendName(append(x.key[:0], updatedKey), x.resourceType)
-	x.key = appendUpdated(x.key, lastUpdated)
-	x.finish(nil)
+	if !x.second {
+		x.key = appendName(append(x.key[:0], updatedKey), x.resourceType)
+		x.key = appendUpdated(x.key, lastUpdated)
+		x.finish(nil)
+	}
 	x.dates(t)
 	for i := range t.Tokens {
 		v := &t.Tokens[i]
@@ -98,7 +95,6 @@ func (x *indexer) each(lastUpdated time.Time, t *search.Terms) error {
 	for i := range t.References {
 		x.reference(&t.References[i], t)
 	}
-	x.pairs(t)
 	for i := range t.Quantities {
 		x.quantity(&t.Quantities[i], t.Quantities)
 	}
@@ -171,9 +167,13 @@ func (x *indexer) give(value []byte) {
 
 // dates finds where the resource stands by date, and indexes all dates.
 func (x *indexer) dates(t *search.Terms) {
-	place, class, value := extent(t, sortDate)
-	x.tail = append(appendDate(append(x.tail[:0], class), place), x.id...)
-	x.value = append(x.value[:0], value...)
+	place, span, length := extent(t, sortDate)
+	x.tail = append(appendDate(append(x.tail[:0], span), place), x.id...)
+	x.value = appendPointer(x.value[:0], length, x.series)
+	if x.series != 0 && !x.second {
+		x.key = append(appendSeries(x.key[:0], memberKey, x.series), x.tail[1:]...)
+		x.give(binary.AppendUvarint(nil, length))
+	}
 	if x.params.hasDate(x.resourceType) {
 		// Also a resource without a date is somewhere in the order by date.
 		x.start(dateKey, sortDate)
@@ -184,16 +184,16 @@ func (x *indexer) dates(t *search.Terms) {
 		if d.Param == sortDate || slices.ContainsFunc(t.Dates[:i], func(e search.Date) bool { return e.Param == d.Param }) {
 			continue
 		}
-		place, class, value := extent(t, d.Param)
+		place, span, _ := extent(t, d.Param)
 		x.start(dateKey, d.Param)
-		x.key = appendDate(append(x.key, class), place)
-		x.finish(value)
+		x.key = appendDate(append(x.key, span), place)
+		x.finish(nil)
 	}
 }
 
 // extent is where all dates of a parameter lie: the first low edge, whether all are
-// within shortSpan of it, and the value of the key.
-func extent(t *search.Terms, param string) (first time.Time, class byte, value []byte) {
+// within shortSpan of it, and the length of the date.
+func extent(t *search.Terms, param string) (first time.Time, span byte, length uint64) {
 	var last time.Time
 	n, open := 0, false
 	for _, d := range t.Dates {
@@ -209,62 +209,80 @@ func extent(t *search.Terms, param string) (first time.Time, class byte, value [
 		open = open || d.High.IsZero()
 		n++
 	}
-	if n == 0 {
-		return time.Time{}, short, []byte{noDate}
-	}
-	if n == 1 {
-		value = appendLength(nil, first, last)
+	switch n {
+	case 0:
+		return time.Time{}, short, noDate
+	case 1:
+		length = lengthOf(first, last)
+	default:
+		length = severalDates
 	}
 	if open || last.Sub(first) > shortSpan {
-		return first, long, value
+		return first, long, length
 	}
-	return first, short, value
+	return first, short, length
 }
 
-// The value of a d or e key begins with one of these, or with the length of the date in
-// nanoseconds and lengthBase. An empty value says nothing: the resource has to be read.
+// The length of a date, in values of keys that have where it begins, is one of these, or
+// in nanoseconds and lengthBase. Of severalDates only the resource can tell.
 const (
 	noDate = iota
 	openDate
+	severalDates
 	lengthBase
 )
 
-// appendLength is the value for a resource with one date.
-func appendLength(dst []byte, low, high time.Time) []byte {
+// lengthOf is the length of one date.
+func lengthOf(low, high time.Time) uint64 {
 	switch length := high.Sub(low); {
 	case low.IsZero():
-		return dst
+		return severalDates
 	case high.IsZero():
-		return binary.AppendUvarint(dst, openDate)
+		return openDate
 	case length < 0 || !low.Add(length).Equal(high): // more than a Duration holds
-		return dst
+		return severalDates
 	default:
-		return binary.AppendUvarint(dst, uint64(length)+lengthBase)
+		return uint64(length) + lengthBase
 	}
 }
 
-// readDates are the dates of a resource as far as its key and value tell; false if they
-// do not.
-func readDates(low time.Time, value []byte) ([]search.Date, bool) {
-	n, size := binary.Uvarint(value)
-	if size <= 0 {
-		return nil, false
-	}
-	switch n {
-	case noDate:
+// datesOf are the dates of a resource as far as the length tells; false if it does not.
+func datesOf(low time.Time, length uint64) ([]search.Date, bool) {
+	switch {
+	case length == noDate:
 		return nil, true
-	case openDate:
+	case length == openDate:
 		return []search.Date{{Param: sortDate, Low: low}}, true
+	case length == severalDates || length-lengthBase > math.MaxInt64:
+		return nil, false
 	default:
-		return []search.Date{{Param: sortDate, Low: low, High: low.Add(time.Duration(n - lengthBase))}}, true
+		return []search.Date{{Param: sortDate, Low: low, High: low.Add(time.Duration(length - lengthBase))}}, true
 	}
 }
 
-func (x *indexer) equal(param, text1, text2 string) {
+// appendPointer is the value of a d or e key: the length of the date, and the number of the
+// series, which with the date leads to the resource; 0 if it is in none.
+func appendPointer(dst []byte, length, series uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(dst, length), series)
+}
+
+// readPointer reads what appendPointer wrote.
+func readPointer(value []byte) (length, series uint64, ok bool) {
+	length, n := binary.Uvarint(value)
+	if n <= 0 {
+		return 0, 0, false
+	}
+	series, m := binary.Uvarint(value[n:])
+	return length, series, m > 0 && n+m == len(value)
+}
+
+func (x *indexer) equal(param, text1, text2 string) { x.dated(param, text1, text2, x.value) }
+
+func (x *indexer) dated(param, text1, text2 string, value []byte) {
 	x.start(equalKey, param)
 	x.key = appendTerm(appendTerm(x.key, text1), text2)
 	x.key = append(x.key, x.tail...)
-	x.give(x.value)
+	x.give(value)
 }
 
 // text indexes a text by its beginning.
@@ -275,7 +293,7 @@ func (x *indexer) text(param, text string) {
 }
 
 func (x *indexer) reference(v *search.Reference, t *search.Terms) {
-	if v.ID != "" && !local(t.References, v.Type, v.ID, contained(v.Param)...) && !paired(v, t) {
+	if v.ID != "" && !local(t.References, v.Type, v.ID, contained(v.Param)...) && !x.isMember(v) {
 		x.equal(v.Param, v.ID, v.Type)
 	}
 	if v.URL != "" {
@@ -293,37 +311,9 @@ func local(refs []search.Reference, resourceType, id string, params ...string) b
 	})
 }
 
-// paired reports whether a patient is found by the categories of the resource.
-func paired(v *search.Reference, t *search.Terms) bool {
-	return v.Param == "patient" && v.Type == "Patient" &&
-		slices.ContainsFunc(t.Tokens, func(v search.Token) bool { return v.Param == "category" })
-}
-
-// pairs indexes every code and category of a patient.
-func (x *indexer) pairs(t *search.Terms) {
-	for i := range t.References {
-		r := &t.References[i]
-		if r.Type != "Patient" || r.ID == "" || !slices.Contains(pairPatient, r.Param) {
-			continue
-		}
-		if local(t.References[:i], r.Type, r.ID, pairPatient...) {
-			continue
-		}
-		value := x.value
-		if !local(t.References, r.Type, r.ID, "patient") {
-			value = nil
-		}
-		for _, v := range t.Tokens {
-			if !slices.Contains(pairKind, v.Param) {
-				continue
-			}
-			x.start(equalKey, pairName(v.Param))
-			x.key = appendTerm(x.key, r.ID)
-			x.key = appendTerm(appendTerm(x.key, v.Code), v.System)
-			x.key = append(x.key, x.tail...)
-			x.give(value)
-		}
-	}
+// isMember reports whether a reference is to the patient of the series that the resource is in.
+func (x *indexer) isMember(v *search.Reference) bool {
+	return x.series != 0 && v.Type == "Patient" && slices.Contains(seriesReferences, v.Param)
 }
 
 // quantity indexes a value by the code of its unit and its number.
@@ -355,13 +345,16 @@ func (x *indexer) tuples(t *search.Terms) {
 			part := &t.Tuples[i].Parts[j]
 			for _, v := range part.Tokens {
 				if !x.hasToken(t, v) && !usual(x.resourceType, v.Param, v.Code) {
-					x.equal(v.Param, v.Code, v.System)
+					x.equal(partName(v.Param), v.Code, v.System)
 				}
 			}
 			for k := range part.References {
-				if v := &part.References[k]; len(t.References) > many || !slices.Contains(t.References, *v) {
-					x.reference(v, part)
+				v := part.References[k]
+				if len(t.References) <= many && slices.Contains(t.References, v) {
+					continue
 				}
+				v.Param = partName(v.Param)
+				x.reference(&v, part)
 			}
 		}
 	}

@@ -24,12 +24,17 @@ const (
 	updatedKey  = 'u'
 	pastKey     = 'v'
 	journalKey  = 'j'
+
+	definitionKey = 'k'
+	seriesKey     = 'l'
+	memberKey     = 'p'
+	recordKey     = 'r'
 )
 
 // The kinds of index keys: everything that is derived from the versions. Those of termKinds
 // depend on the search parameters, and there may be two generations of them.
 var (
-	indexKinds = []byte{countKey, updatedKey, pastKey}
+	indexKinds = []byte{countKey, updatedKey, pastKey, memberKey}
 	termKinds  = []byte{dateKey, equalKey, quantityKey, textKey}
 )
 
@@ -53,7 +58,7 @@ func isIndex(key []byte) bool {
 		return false
 	}
 	switch key[0] | byte(upperCase) { // of either generation
-	case dateKey, equalKey, quantityKey, textKey, updatedKey, pastKey:
+	case dateKey, equalKey, quantityKey, textKey, updatedKey, pastKey, memberKey, seriesKey:
 		return true
 	}
 	return false
@@ -75,6 +80,7 @@ const (
 	updatedLen = 8 // bytes of lastUpdated in a key
 	floatLen   = 8 // bytes of a number in a key
 	versionLen = 8 // bytes of a version in a key
+	numberLen  = 8 // bytes of the number of a series in a key
 
 	// maxTerm is how much of a value an index key holds. What is longer is cut and
 	// told apart by its hash; the resource decides in the end.
@@ -247,6 +253,33 @@ func appendEarlier(dst []byte, resourceType, id string, version uint64) []byte {
 func appendPast(dst []byte, resourceType, id string, version uint64, lastUpdated time.Time) []byte {
 	dst = appendUpdated(appendName(append(dst, pastKey), resourceType), lastUpdated)
 	return binary.BigEndian.AppendUint64(appendName(dst, id), ^version)
+}
+
+// appendDefinition is the key of the definition of a series.
+func appendDefinition(dst []byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, definitionKey), number)
+}
+
+// appendSeriesOf is the beginning of the keys of the series of a patient; the number follows.
+func appendSeriesOf(dst []byte, resourceType, patient string) []byte {
+	return appendTerm(appendName(append(dst, seriesKey), resourceType), patient)
+}
+
+// numberIn reads the number of a series that is all of src.
+func numberIn(src []byte) (uint64, bool) {
+	if len(src) != numberLen {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(src), true
+}
+
+// appendSeries is the beginning of the keys of one kind of a series; the date and the id follow.
+func appendSeries(dst []byte, kind byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kind), number)
+}
+
+func appendRecordKey(dst []byte, at location, id string) []byte {
+	return append(append(appendSeries(dst, recordKey, at.series), at.date[:]...), id...)
 }
 
 func countOf(resourceType string) []byte { return append([]byte{countKey}, resourceType...) }

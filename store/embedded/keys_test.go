@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/apd/v3"
 	"pgregory.net/rapid"
 
+	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
 )
 
@@ -125,7 +126,7 @@ func TestLengthsOfDates(t *testing.T) {
 		"longer than a Duration":         {at.AddDate(-1000, 0, 0), at, false},
 		"as long as a Duration, and one": {at.Add(-math.MaxInt64).Add(-1), at, false},
 	} {
-		dates, known := readDates(test.low, appendLength(nil, test.low, test.high))
+		dates, known := datesOf(test.low, lengthOf(test.low, test.high))
 		if known != test.known {
 			t.Errorf("%s: known is %v", name, known)
 			continue
@@ -134,7 +135,7 @@ func TestLengthsOfDates(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", name, dates, want)
 		}
 	}
-	if dates, known := readDates(time.Time{}, []byte{noDate}); !known || dates != nil {
+	if dates, known := datesOf(time.Time{}, noDate); !known || dates != nil {
 		t.Errorf("no date: got %v %v", dates, known)
 	}
 }
@@ -165,7 +166,11 @@ func FuzzStoredBytes(f *testing.F) {
 	f.Add(appendText(nil, "a\x00b"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if r, err := readRecord(b); err == nil {
+		if r, err := readRecord(b); err == nil && r.place.series != 0 {
+			if again, err := readRecord(r.appendPlace(nil)); err != nil || again.version != r.version || again.place != r.place {
+				t.Errorf("got %+v %v, want %+v", again, err, r)
+			}
+		} else if err == nil {
 			if again, err := readRecord(r.append(nil)); err != nil || again.version != r.version || !bytes.Equal(again.json, r.json) {
 				t.Errorf("got %+v %v, want %+v", again, err, r)
 			}
@@ -173,7 +178,20 @@ func FuzzStoredBytes(f *testing.F) {
 		if s, rest, ok := cutText(b); ok && !bytes.Equal(append(appendText(nil, s), rest...), b) {
 			t.Errorf("%q is read as %q and %q", b, s, rest)
 		}
-		readDates(time.Unix(0, 0), b)
+		if r, err := readPlaced(b); err == nil {
+			if again, err := readPlaced(r.appendPlaced(nil)); err != nil || again.version != r.version || again.length != r.length || !bytes.Equal(again.json, r.json) {
+				t.Errorf("got %+v %v, want %+v", again, err, r)
+			}
+		}
+		if length, series, ok := readPointer(b); ok {
+			datesOf(time.Unix(0, 0), length)
+			if again, number, ok := readPointer(appendPointer(nil, length, series)); !ok || again != length || number != series {
+				t.Errorf("got %d %d %v, want %d %d", again, number, ok, length, series)
+			}
+		}
+		if s, err := readSeries(b); err == nil {
+			search.Query{}.Matches(fhir.Key{}, time.Time{}, &s.terms)
+		}
 	})
 }
 
@@ -183,8 +201,8 @@ func TestOnlyOneDateIsKeptInAValue(t *testing.T) {
 	for name, test := range map[string]struct {
 		dates []search.Date
 		first time.Time
-		class byte
-		value bool
+		span  byte
+		told  bool
 	}{
 		"none":               {nil, time.Time{}, short, true},
 		"another parameter":  {[]search.Date{{Param: "birthdate", Low: day(1), High: day(2)}}, time.Time{}, short, true},
@@ -196,38 +214,9 @@ func TestOnlyOneDateIsKeptInAValue(t *testing.T) {
 		"two in a week":      {[]search.Date{date(day(1), day(1).Add(1)), date(day(7), day(7).Add(1))}, day(1), long, false},
 		"the first one open": {[]search.Date{date(day(3), time.Time{}), date(day(2), day(3))}, day(2), long, false},
 	} {
-		first, class, value := extent(&search.Terms{Dates: test.dates}, sortDate)
-		if !first.Equal(test.first) || class != test.class || (len(value) > 0) != test.value {
-			t.Errorf("%s: got %v %d %x", name, first, class, value)
-		}
-	}
-}
-
-func TestPairsOfASubjectThatIsNoPatientParameterSayNothing(t *testing.T) {
-	values := map[string][]byte{}
-	x := indexer{params: newParameters(search.R4()), resourceType: "Observation", id: "a", emit: func(key, value []byte) error {
-		values[string(key)] = bytes.Clone(value)
-		return nil
-	}}
-	err := x.each(time.Unix(0, 0), &search.Terms{
-		Tokens:     []search.Token{{Param: "code", Code: "c"}},
-		References: []search.Reference{{Param: "patient", Type: "Patient", ID: "p1"}, {Param: "subject", Type: "Patient", ID: "p1"}, {Param: "subject", Type: "Patient", ID: "p2"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for id, known := range map[string]bool{"p1": true, "p2": false} {
-		prefix := appendTerm(appendName(appendName([]byte{equalKey}, "Observation"), "patient+code"), id)
-		found := 0
-		for key, value := range values {
-			if strings.HasPrefix(key, string(prefix)) {
-				if found++; (len(value) > 0) != known {
-					t.Errorf("%s: the value is %x", id, value)
-				}
-			}
-		}
-		if found != 1 {
-			t.Errorf("%s: %d keys", id, found)
+		first, span, length := extent(&search.Terms{Dates: test.dates}, sortDate)
+		if !first.Equal(test.first) || span != test.span || (length != severalDates) != test.told {
+			t.Errorf("%s: got %v %d %d", name, first, span, length)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestOpenRefuses(t *testing.T) {
 			withPebble(t, dir, func(db *pebble.DB) error { return db.Set(formatKey, []byte("x"), pebble.Sync) })
 		}, "not a Kiln store"},
 		"a newer format": {func(t *testing.T, dir string) {
-			withPebble(t, dir, func(db *pebble.DB) error { return db.Set(formatKey, []byte("2"), pebble.Sync) })
+			withPebble(t, dir, func(db *pebble.DB) error { return db.Set(formatKey, []byte("3"), pebble.Sync) })
 		}, "use the newer program"},
 	} {
 		t.Run(name, func(t *testing.T) {

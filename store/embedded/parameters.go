@@ -9,7 +9,8 @@ import (
 // parameters are search parameters whose types are quick to look up.
 type parameters struct {
 	*search.Parameters
-	types sync.Map // map[string]search.ParamType by resource type
+	types   sync.Map // map[string]search.ParamType by resource type
+	layouts sync.Map // layout by resource type
 }
 
 func newParameters(p *search.Parameters) *parameters { return &parameters{Parameters: p} }
@@ -32,4 +33,16 @@ func (p *parameters) of(resourceType string) map[string]search.ParamType {
 // hasDate reports whether all resources of a type are in the index by date.
 func (p *parameters) hasDate(resourceType string) bool {
 	return p.of(resourceType)[sortDate] == search.DateParam
+}
+
+// layout is how the series of a type are defined.
+func (p *parameters) layout(resourceType string) layout {
+	if l, ok := p.layouts.Load(resourceType); ok {
+		return l.(layout)
+	}
+	l := layoutOf(resourceType)
+	if len(p.of(resourceType)) > 0 { // else anything could be asked for, and remembered
+		p.layouts.Store(resourceType, l)
+	}
+	return l
 }

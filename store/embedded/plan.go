@@ -30,10 +30,13 @@ type plan struct {
 	ids []string
 	// decided are the clauses that hold for whatever a dated plan gives.
 	decided []int
-	// dated: the values of the keys tell the dates of the resources.
+	// dated: the keys tell the dates of the resources, and their values the rest of what a
+	// search by date asks for, and the series.
 	dated bool
-	// records: the values of the keys are the resources.
-	records bool
+	// known are the series that were looked at to make the plan, by their numbers, and layout
+	// says what their definitions may decide.
+	known  map[uint64]*series
+	layout layout
 	// once: no resource comes twice, but right after itself.
 	once bool
 	rank rank
@@ -46,9 +49,23 @@ type plan struct {
 type keyRange struct {
 	lower, upper      []byte
 	cut, texts, place int
+	values            values
+	series            uint64 // that all of the range is in, if its values are of members or records
+	// members is the range that has the same resources without their JSON, if there is one.
+	members *keyRange
 	// keep, if there is one, says of what is behind the cut whether the resource may match.
 	keep func(rest []byte) bool
 }
+
+// values is what the values of a range are.
+type values int
+
+const (
+	pointers values = iota // as readPointer reads them, or nothing
+	members                // the lengths of the dates
+	placed                 // as readPlaced reads them
+	currents               // as readRecord reads them
+)
 
 // rank says how few resources an index is expected to give: less is better. It is a
 // guess that needs no statistics; a wrong one costs time, never a result.
@@ -75,18 +92,24 @@ func (r rank) selective() bool { return r < rankText }
 
 // planner finds plans for a query.
 type planner struct {
-	view *view
-	q    search.Query
+	view   *view
+	q      search.Query
+	layout layout
 	// bounds are where the keys of a match can be.
 	bounds bounds
-	err    error
+	// patients are those whose series were looked at, known these series.
+	patients map[string]*ofPatient
+	known    map[uint64]*series
+	// parts: also what only parts of composites have is looked for.
+	parts bool
+	err   error
 }
 
 func newPlanner(v *view, q search.Query) *planner {
 	if len(q.Sort) == 0 {
 		q.Sort = []search.Sort{{Param: "_id"}}
 	}
-	p := &planner{view: v, q: q}
+	p := &planner{view: v, q: q, layout: v.params.layout(q.Type), patients: map[string]*ofPatient{}, known: map[uint64]*series{}}
 	for i := range q.Where {
 		if c := &q.Where[i]; c.Param.Name == sortDate && c.Param.Type == search.DateParam && c.Modifier == "" && len(c.Values) > 0 {
 			p.bounds = p.bounds.and(dateBounds(c))
@@ -98,10 +121,10 @@ func newPlanner(v *view, q search.Query) *planner {
 // best is the plan with the fewest candidates, in whatever order, and the plan that
 // reads in the order of the query, if they differ and the first must be sorted.
 func (p *planner) best() (best plan, inOrder *plan, err error) {
-	best, found := p.pair()
+	found := false
 	for i := range p.q.Where {
 		c := &p.q.Where[i]
-		if found && atBest(c) >= best.rank {
+		if found && p.atBest(c) >= best.rank {
 			continue // to find out what is in the index costs as well
 		}
 		if one, exact, ok := p.clause(c); ok && (!found || one.rank < best.rank) {
@@ -114,9 +137,11 @@ func (p *planner) best() (best plan, inOrder *plan, err error) {
 		return plan{}, nil, p.err
 	}
 	ordered := p.ordered()
+	ordered.known, ordered.layout = p.known, p.layout
 	if !found || best.rank >= ordered.rank {
 		return ordered, nil, nil
 	}
+	best.known, best.layout = p.known, p.layout
 	p.turn(&best)
 	if best.inOrderOf(p.q) {
 		return best, nil, nil
@@ -125,7 +150,7 @@ func (p *planner) best() (best plan, inOrder *plan, err error) {
 }
 
 // atBest is a rank that no plan of a clause is below.
-func atBest(c *search.Clause) rank {
+func (p *planner) atBest(c *search.Clause) rank {
 	switch {
 	case c.Any != nil, c.Has != nil, c.Chain == nil && c.Among != nil, c.Param.Name == "_id", c.Param.Type == search.CompositeParam:
 		return rankID
@@ -136,7 +161,7 @@ func atBest(c *search.Clause) rank {
 	case search.TokenParam:
 		return rankOfToken(c.Param.Name)
 	case search.ReferenceParam:
-		return rankOfReference(c.Param.Name)
+		return p.rankOfReference(c.Param.Name)
 	case search.StringParam:
 		return rankText
 	case search.URIParam:
@@ -148,88 +173,55 @@ func atBest(c *search.Clause) rank {
 	}
 }
 
-// pair is the plan for what is searched within a patient: the code, else the category.
-func (p *planner) pair() (plan, bool) {
+// ofPatient is what there is of a patient.
+type ofPatient struct {
+	ranges []keyRange // of the series that the query does not rule out
+	more   bool       // there are, or were, resources in no series
+	many   bool       // there are too many series: ranges is not complete
+}
+
+// ofPatient looks at the series of a patient.
+func (p *planner) ofPatient(id string) *ofPatient {
+	if of := p.patients[id]; of != nil || p.err != nil {
+		return of
+	}
+	of := &ofPatient{}
+	var s series
+	err := eachSeries(p.view.snapshot, p.q.Type, id, func(number uint64, definition []byte) (more bool) {
+		if number == 0 {
+			of.more = true
+			return true
+		}
+		if p.err = s.read(definition); p.err != nil {
+			return false
+		}
+		if !p.possible(&s) {
+			return true // and its memory is free for the next one
+		}
+		if of.many = len(of.ranges) == p.view.limits.series; of.many {
+			return false
+		}
+		one := s
+		p.known[number] = &one
+		of.ranges = append(of.ranges, p.bounds.ofSeries(number, s.span))
+		s = series{}
+		return true
+	})
+	if p.err == nil {
+		p.err = err
+	}
+	p.patients[id] = of
+	return of
+}
+
+// possible reports whether a resource of a series may match the query.
+func (p *planner) possible(s *series) bool {
 	for i := range p.q.Where {
-		patients, exact, ok := p.patients(&p.q.Where[i])
-		if !ok {
-			continue
-		}
-		for _, kind := range pairKind {
-			for j := range p.q.Where {
-				c := &p.q.Where[j]
-				if c.Param.Name != kind || c.Modifier != "" && c.Modifier != "in" || len(c.Values) == 0 {
-					continue
-				}
-				one, sure, ok := p.pairOf(patients, c)
-				if !ok {
-					continue
-				}
-				if exact {
-					one.decided = append(one.decided, i)
-				}
-				if sure {
-					one.decided = append(one.decided, j)
-				}
-				return one, true
-			}
+		if holds, known := p.layout.decide(p.q.Type, p.q.Where, i, s); known && !holds {
+			return false
 		}
 	}
-	return plan{}, false
-}
-
-// patients are the ids of patients that a clause asks for, if it asks for nothing else.
-func (p *planner) patients(c *search.Clause) (ids []string, exact, ok bool) {
-	if !slices.Contains(pairPatient, c.Param.Name) {
-		return nil, false, false
-	}
-	exact = c.Param.Name == "patient"
-	if c.Chain != nil {
-		for key := range c.Among {
-			if key.Type != "Patient" || len(c.Among) > p.view.limits.linked {
-				return nil, false, false
-			}
-			ids = append(ids, key.ID)
-		}
-		return ids, exact, len(ids) > 0
-	}
-	if c.Modifier != "" && c.Modifier != "Patient" || len(c.Values) == 0 {
-		return nil, false, false
-	}
-	for i := range c.Values {
-		v := &c.Values[i]
-		if v.RefID == "" || v.RefType != "Patient" || v.URL != "" || len(v.RefID) >= maxTerm {
-			return nil, false, false
-		}
-		ids = append(ids, v.RefID)
-	}
-	return ids, exact, true
-}
-
-func (p *planner) pairOf(patients []string, c *search.Clause) (one plan, exact, ok bool) {
-	if len(patients)*len(c.Values) > p.view.limits.ranges/2 {
-		return plan{}, false, false
-	}
-	var prefixes [][]byte
-	exact = true
-	for _, id := range patients {
-		some, sure, ok := p.tokens(p.term(pairName(c.Param.Name), id), c.Values)
-		if !ok {
-			return plan{}, false, false
-		}
-		prefixes, exact = append(prefixes, some...), exact && sure
-	}
-	prefixes = distinct(prefixes)
-	if len(prefixes) > p.view.limits.ranges/2 {
-		return plan{}, false, false
-	}
-	one = p.dated(prefixes)
-	one.indexes = []string{"patient and " + c.Param.Name}
-	one.rank = rankPatientCategory
-	if c.Param.Name == "code" {
-		one.rank = rankPatientCode
-	}
-	return one, exact, true
+	return true
 }
 
 // prefix is the beginning of the keys of a parameter in one of the indexes.
@@ -242,15 +234,15 @@ func (p *planner) term(name, text string) []byte {
 	return appendTerm(p.prefix(equalKey, name), text)
 }
 
-// value is what several keys have in common: their beginning, and the texts at its end.
-type value struct {
+// text is what several keys have in common: their beginning, and the texts at its end.
+type text struct {
 	prefix []byte
 	texts  [2]string
 }
 
-// values are the different texts that follow a prefix, n in each key, as they were cut. It
+// textsBehind are the different texts that follow a prefix, n in each key, as they were cut. It
 // reports false if they are more than limit.
-func (p *planner) values(prefix []byte, n, limit int) (found []value, few bool) {
+func (p *planner) textsBehind(prefix []byte, n, limit int) (found []text, few bool) {
 	if p.err != nil {
 		return nil, false
 	}
@@ -264,7 +256,7 @@ func (p *planner) values(prefix []byte, n, limit int) (found []value, few bool) 
 		if len(found) == limit {
 			return nil, false
 		}
-		var one value
+		var one text
 		rest := it.Key()[len(prefix):]
 		for i := range n {
 			if one.texts[i], rest, ok = cutText(rest); !ok {
@@ -348,11 +340,29 @@ func (p *planner) ordered() plan {
 		one = plan{order: byUpdated, once: true, indexes: []string{"_lastUpdated"}, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start), place: updatedLen}}}
 	default:
 		start := currentPrefix(p.q.Type)
-		one = plan{order: byID, records: true, once: true, indexes: []string{"all resources of the type"}, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start)}}}
+		one = plan{order: byID, once: true, indexes: []string{"all resources of the type"}, ranges: []keyRange{{lower: start, upper: after(start), cut: len(start), values: currents}}}
 	}
 	one.rank = rankAll
 	p.turn(&one)
 	return one
+}
+
+// slim is the plan that has the same candidates without their JSON, where that is apart. It
+// need not be in order.
+func (one *plan) slim() plan {
+	p := *one
+	p.ranges = slices.Clone(one.ranges)
+	apart := 0
+	for i := range p.ranges {
+		if m := p.ranges[i].members; m != nil {
+			p.ranges[i] = *m
+			apart++
+		}
+	}
+	if apart == len(p.ranges) && p.ids == nil { // no resource is in two series
+		p.order, p.backwards = unordered, false
+	}
+	return p
 }
 
 // inOrderOf reports whether the plan gives the first key of the order of q, so that

@@ -39,60 +39,61 @@ func TestPlans(t *testing.T) {
 		rankPatientCategory: "patient+category", rankPatient: "patient", rankCode: "code", rankRange: "range", rankText: "text", rankPart: "part", rankCommon: "common", rankQuantity: "quantity", rankAll: "all"}
 	orders := map[order]string{unordered: "unordered", byDate: "date", byUpdated: "updated", byID: "id"}
 	for query, want := range map[string]string{
-		"Observation?_id=a,b&patient=p1":                                                 "ids by id",
-		"Observation?identifier=1&patient=p1":                                            "identifier by date, as asked",
-		"Observation?patient=p1&code=http://loinc.org%7Cc1&_sort=-date":                  "patient+code by date, as asked, all decided",
-		"Observation?patient=p1&code=http://loinc.org%7Cc1&date=ge2026&_sort=-date":      "patient+code by date, as asked, all decided",
-		"Observation?patient=p1&code=c&_sort=date":                                       "patient+code by date, as asked, backwards, all decided",
-		"Observation?subject=Patient/p1&code=c&_sort=-date":                              "patient+code by date, as asked",
-		"Observation?patient=p1&category=k1&status=final&_sort=-date":                    "patient+category by date, as asked",
-		"Observation?patient=p1&category=k1&_lastUpdated=gt2026-01-01&_sort=-date":       "patient+category by date, as asked",
-		"Observation?patient=p1&code=c&category=k1&_sort=-date":                          "patient+code by date, as asked",
-		"Observation?patient=p1&date=2026":                                               "patient by date, as asked, all decided",
-		"Observation?patient=p1,p2&code=c,d,http://loinc.org%7Cc1&_sort=-date":           "patient+code by date, as asked, all decided",
-		"Observation?patient:missing=false&code=c&_sort=-date":                           "code by date, as asked",
-		"Observation?device=Device/d1&code=c&_sort=-date":                                "reference by date, as asked",
-		"Observation?subject=p1":                                                         "patient by date, as asked",
-		"Observation?subject:identifier=urn:x%7C1":                                       "identifier by date, as asked, all decided",
-		"Observation?combo-code=c":                                                       "code by date, as asked",
-		"Observation?status=final&date=ge2026-01-01&_sort=-date":                         "range by date, as asked",
-		"Observation?date=ge2026-01-01&_sort=-date":                                      "range by date, as asked, all decided",
-		"Observation?date=ge2026-01-01":                                                  "range by date, as asked, all decided",
-		"Observation?_lastUpdated=ge2026-01-01&_sort=-_lastUpdated":                      "range by updated, as asked",
-		"Observation?category=k1&_sort=-date":                                            "common by date, as asked, all decided",
-		"Observation?value-quantity=gt5":                                                 "quantity by unordered",
-		"Observation?code:not=c&_sort=-date":                                             "all by date, as asked",
-		"Observation?code=http://loinc.org%7C&_sort=_lastUpdated":                        "code by date, all decided",
-		"Observation?date=ne2026&_sort=-_id":                                             "all by id, as asked, backwards",
-		"Observation?_sort=date":                                                         "all by date, as asked, backwards, all decided",
-		"Observation?category=k1,vital-signs":                                            "all by date, as asked",
-		"Observation?status=final&_sort=_id":                                             "all by id, as asked",
-		"Observation?status=preliminary":                                                 "common by date, as asked, all decided",
-		"Observation?code=http://loinc.org%7C":                                           "code by date, as asked, all decided",
-		"Observation?code:in=http://hl7.org/fhir/ValueSet/observation-vitalsignresult":   "code by date, as asked, all decided",
-		"Observation?patient=p1&code:in=http://hl7.org/fhir/ValueSet/observation-status": "patient+code by date, as asked, all decided",
-		"Observation?code-value-quantity=c$5":                                            "code by date, as asked",
-		"Observation?combo-code-value-quantity=c$5":                                      "code by date, as asked",
-		"Observation?code:text=x":                                                        "all by date, as asked",
-		"Observation?value-string=x":                                                     "text by unordered",
-		"Observation?_profile=http://x.example":                                          "all by date, as asked",
-		"Observation?derived-from=Observation/1":                                         "reference by date, as asked, all decided",
-		"Patient?name=x&gender=male":                                                     "text by unordered",
-		"Patient?family:exact=x":                                                         "text by unordered",
-		"Patient?family:contains=x":                                                      "part by unordered",
-		"Patient?identifier:of-type=a%7Cb%7Cc":                                           "identifier by id, as asked, all decided",
-		"RiskAssessment?probability=gt0.5":                                               "quantity by unordered",
-		"ValueSet?url=http://x.example/a":                                                "reference by id",
-		"CompartmentDefinition?url=http://x.example/a&_sort=_id":                         "reference by id, as asked",
-		"ValueSet?url:below=http://x.example":                                            "reference by unordered",
-		"ValueSet?url:above=http://x.example/a&_sort=_id":                                "reference by id, as asked",
-		"QuestionnaireResponse?questionnaire=http://x.example/a%7C1":                     "reference by id, as asked",
-		"Patient?identifier=urn:mrn%7C1":                                                 "identifier by id, as asked, all decided",
-		"Patient?birthdate=lt1960":                                                       "range by unordered",
-		"Patient?gender=male&_sort=-_id":                                                 "common by id, as asked, backwards, all decided",
-		"Device?patient=p1":                                                              "patient by id, as asked, all decided",
-		"Observation?patient=" + strings.Repeat("p1,", 150) + "p2&code=c&_sort=-date":    "patient+code by date, as asked, all decided",
-		"Observation?code=" + numbered("c", 200) + "&patient=" + numbered("p", 200):      "patient by date, as asked",
+		"Observation?_id=a,b&patient=p1":                                                                        "ids by id",
+		"Observation?identifier=1&patient=p1":                                                                   "identifier by date, as asked, all decided",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&_sort=-date":                                         "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=http://loinc.org%7Cc1&date=ge2026&_sort=-date":                             "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&code=c&_sort=date":                                                              "patient+code by date, as asked, backwards, all decided",
+		"Observation?subject=Patient/p1&code=c&_sort=-date":                                                     "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&category=k1&status=final&_sort=-date":                                           "patient+category by date, as asked",
+		"Observation?patient=p1&category=k1&_lastUpdated=gt2026-01-01&_sort=-date":                              "patient+category by date, as asked",
+		"Observation?patient=p1&code=c&category=k1&_sort=-date":                                                 "patient+code by date, as asked, all decided",
+		"Observation?patient=p1&date=2026":                                                                      "patient by date, as asked, all decided",
+		"Observation?patient=p1,p2&code=c,d,http://loinc.org%7Cc1&_sort=-date":                                  "patient+code by date, as asked, all decided",
+		"Observation?patient:missing=false&code=c&_sort=-date":                                                  "code by date, as asked, all decided",
+		"Observation?device=Device/d1&code=c&_sort=-date":                                                       "reference by date, as asked, all decided",
+		"Observation?subject=p1":                                                                                "patient by date, as asked, all decided",
+		"Observation?subject:identifier=urn:x%7C1":                                                              "identifier by date, as asked, all decided",
+		"Observation?combo-code=c":                                                                              "code by date, as asked, all decided",
+		"Observation?status=final&date=ge2026-01-01&_sort=-date":                                                "range by date, as asked",
+		"Observation?date=ge2026-01-01&_sort=-date":                                                             "range by date, as asked, all decided",
+		"Observation?date=ge2026-01-01":                                                                         "range by date, as asked, all decided",
+		"Observation?_lastUpdated=ge2026-01-01&_sort=-_lastUpdated":                                             "range by updated, as asked",
+		"Observation?category=k1&_sort=-date":                                                                   "common by date, as asked, all decided",
+		"Observation?value-quantity=gt5":                                                                        "quantity by unordered",
+		"Observation?code:not=c&_sort=-date":                                                                    "all by date, as asked, all decided",
+		"Observation?code=http://loinc.org%7C&_sort=_lastUpdated":                                               "code by date, all decided",
+		"Observation?date=ne2026&_sort=-_id":                                                                    "all by id, as asked, backwards",
+		"Observation?_sort=date":                                                                                "all by date, as asked, backwards, all decided",
+		"Observation?category=k1,vital-signs":                                                                   "all by date, as asked, all decided",
+		"Observation?status=final&_sort=_id":                                                                    "all by id, as asked",
+		"Observation?status=preliminary":                                                                        "common by date, as asked, all decided",
+		"Observation?code=http://loinc.org%7C":                                                                  "code by date, as asked, all decided",
+		"Observation?code:in=http://hl7.org/fhir/ValueSet/observation-vitalsignresult":                          "code by date, as asked, all decided",
+		"Observation?patient=p1&code:in=http://hl7.org/fhir/ValueSet/observation-status":                        "patient+code by date, as asked, all decided",
+		"Observation?interpretation:below=http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation|A": "code by date, as asked, all decided",
+		"Observation?code-value-quantity=c$5":                                                                   "code by date, as asked",
+		"Observation?combo-code-value-quantity=c$5":                                                             "code by date, as asked",
+		"Observation?code:text=x":                                                                               "all by date, as asked",
+		"Observation?value-string=x":                                                                            "text by unordered",
+		"Observation?_profile=http://x.example":                                                                 "all by date, as asked",
+		"Observation?derived-from=Observation/1":                                                                "reference by date, as asked, all decided",
+		"Patient?name=x&gender=male":                                                                            "text by unordered",
+		"Patient?family:exact=x":                                                                                "text by unordered",
+		"Patient?family:contains=x":                                                                             "part by unordered",
+		"Patient?identifier:of-type=a%7Cb%7Cc":                                                                  "identifier by id, as asked, all decided",
+		"RiskAssessment?probability=gt0.5":                                                                      "quantity by unordered",
+		"ValueSet?url=http://x.example/a":                                                                       "reference by id",
+		"CompartmentDefinition?url=http://x.example/a&_sort=_id":                                                "reference by id, as asked",
+		"ValueSet?url:below=http://x.example":                                                                   "reference by unordered",
+		"ValueSet?url:above=http://x.example/a&_sort=_id":                                                       "reference by id, as asked",
+		"QuestionnaireResponse?questionnaire=http://x.example/a%7C1":                                            "reference by id, as asked",
+		"Patient?identifier=urn:mrn%7C1":                                                                        "identifier by id, as asked, all decided",
+		"Patient?birthdate=lt1960":                                                                              "range by unordered",
+		"Patient?gender=male&_sort=-_id":                                                                        "common by id, as asked, backwards, all decided",
+		"Device?patient=p1":                                                                                     "patient by id, as asked, all decided",
+		"Observation?patient=" + strings.Repeat("p1,", 150) + "p2&code=c&_sort=-date":                           "patient+code by date, as asked, all decided",
+		"Observation?code=" + numbered("c", 200) + "&patient=" + numbered("p", 200):                             "patient+code by date, as asked, all decided",
 	} {
 		q := parseQuery(t, query)
 		best, inOrder, err := newPlanner(v, q).best()
@@ -106,7 +107,7 @@ func TestPlans(t *testing.T) {
 		if best.backwards {
 			got += ", backwards"
 		}
-		if test := newTester(v, q, best); best.dated && len(test.rest.Where) == 0 {
+		if newTester(v, q, best).byKeys() {
 			got += ", all decided"
 		}
 		if got != want {
@@ -151,6 +152,38 @@ func TestACompositeIsFoundByPartsThatTheResourceHasNowhereElse(t *testing.T) {
 	plan, explained := s.Explain(t.Context(), q)
 	if err != nil || explained != nil || len(page.Resources) != 1 || !slices.Equal(plan.Indexes, []string{"code"}) {
 		t.Errorf("found %d, %v, by %+v %v", len(page.Resources), err, plan, explained)
+	}
+	if page, err := s.Search(t.Context(), parseQuery(t, "Observation?code=c9")); err != nil || len(page.Resources) != 0 {
+		t.Errorf("found %d by a code that only a part has, %v", len(page.Resources), err)
+	}
+}
+
+// What of a candidate is known from its key or its series is not read.
+func TestWhatASeriesDecidesIsNotRead(t *testing.T) {
+	s := memory(t)
+	var changes []store.Change
+	for i := range 3000 {
+		changes = append(changes, reading(i))
+	}
+	if _, err := s.Write(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]store.Plan{
+		"device=Device/monitor-03&code=nothing&value-quantity=gt5": {Keys: 150},
+		"patient=patient-007&_summary=count":                       {Keys: 30},
+		"patient=patient-007&code=8860-4&_summary=count":           {Keys: 3},
+		"device=Device/monitor-03&code=8860-4&_summary=count":      {Keys: 150},
+		"category=vital-signs&_summary=count":                      {Keys: 3000},
+		"category=vital-signs&_count=10":                           {Keys: 12, Read: 11, Found: 10},
+		"patient=patient-007&code=8860-4&_count=2&_total=accurate": {Keys: 6, Read: 3, Found: 2},
+		"patient=patient-007&status=amended&_summary=count":        {Keys: 30, Read: 30, Residual: []string{"status"}},
+		"patient=patient-007&code=8860-4&combo-code=147840":        {Keys: 3, Read: 3, Found: 3},
+		"patient=patient-007&component-code=8860-4":                {},
+	} {
+		got, err := s.Explain(t.Context(), parseQuery(t, "Observation?"+query))
+		if err != nil || got.Keys != want.Keys || got.Read != want.Read || got.Found != want.Found || want.Residual != nil && !slices.Equal(got.Residual, want.Residual) {
+			t.Errorf("%s: got %+v, %v", query, got, err)
+		}
 	}
 }
 

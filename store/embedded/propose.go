@@ -25,7 +25,7 @@ func (p *planner) clause(c *search.Clause) (one plan, exact, ok bool) {
 		return p.ids(c)
 	}
 	switch {
-	case c.Param.Type == search.TokenParam && slices.Contains([]string{"", "in", "of-type"}, c.Modifier):
+	case c.Param.Type == search.TokenParam && slices.Contains([]string{"", "in", "above", "below", "of-type"}, c.Modifier):
 		return p.token(c)
 	case c.Param.Type == search.ReferenceParam && c.Modifier == "identifier":
 		prefixes, exact, ok := p.tokens(p.prefix(equalKey, identifierName(c.Param.Name)), c.Values)
@@ -53,8 +53,14 @@ func (p *planner) clause(c *search.Clause) (one plan, exact, ok bool) {
 	return plan{}, false, false
 }
 
-// names are the parameters under which values of a parameter are indexed.
-func names(param string) []string { return append([]string{param}, contained(param)...) }
+// names are those under which values of a parameter are indexed.
+func (p *planner) names(param string) []string {
+	all := append([]string{param}, contained(param)...)
+	if p.parts {
+		all = append(all, partName(param))
+	}
+	return all
+}
 
 // equal is the plan that reads what follows the prefixes.
 func (p *planner) equal(index string, r rank, prefixes [][]byte, exact, ok bool) (plan, bool, bool) {
@@ -117,7 +123,7 @@ func (p *planner) any(clauses []search.Clause) (all plan, exact, ok bool) {
 	exact = true
 	for i := range clauses {
 		one, sure, ok := p.clause(&clauses[i])
-		if !ok || one.records {
+		if !ok || slices.ContainsFunc(one.ranges, func(r keyRange) bool { return r.values == currents }) {
 			return plan{}, false, false
 		}
 		exact = exact && sure
@@ -133,12 +139,15 @@ func (p *planner) any(clauses []search.Clause) (all plan, exact, ok bool) {
 		all.rank = max(all.rank, one.rank)
 		all.indexes = append(all.indexes, one.indexes...)
 	}
-	return all, exact, len(all.ranges) <= p.view.limits.ranges
+	if len(all.ranges) > p.view.limits.ranges {
+		all.order, all.once = unordered, false
+	}
+	return all, exact, len(all.ranges) <= p.view.limits.ranges+p.view.limits.series
 }
 
 func (p *planner) token(c *search.Clause) (one plan, exact, ok bool) {
 	var prefixes [][]byte
-	all := names(c.Param.Name)
+	all := p.names(c.Param.Name)
 	exact = len(all) == 1
 	for _, name := range all {
 		if !p.findsAll(name, c.Values) {
@@ -166,16 +175,32 @@ func rankOfToken(name string) rank {
 	return rankCode
 }
 
-func rankOfReference(name string) rank {
-	if name == "patient" || name == "subject" {
-		return rankPatient
+func (p *planner) rankOfReference(name string) rank {
+	if name != "patient" && name != "subject" {
+		return rankReference
 	}
-	return rankReference
+	r := rankPatient
+	for i := range p.q.Where {
+		c := &p.q.Where[i]
+		if !p.layout.decidable(c) || !slices.Contains([]string{"", "in", "above", "below"}, c.Modifier) {
+			continue
+		}
+		switch c.Param.Name {
+		case "code", "combo-code", "component-code":
+			return rankPatientCode
+		case "category":
+			r = rankPatientCategory
+		}
+	}
+	return r
 }
 
 // findsAll reports whether all resources that have one of the values have a key of it.
 func (p *planner) findsAll(name string, values []search.Value) bool {
 	return !slices.ContainsFunc(values, func(v search.Value) bool {
+		if codes := v.Set.Codes(); codes != nil {
+			return slices.ContainsFunc(codes, func(t search.Token) bool { return usual(p.q.Type, name, t.Code) })
+		}
 		if v.AnyCode || v.Set != nil {
 			return slices.ContainsFunc([]string{"final", "vital-signs"}, func(code string) bool { return usual(p.q.Type, name, code) })
 		}
@@ -193,10 +218,15 @@ func (p *planner) tokens(prefix []byte, values []search.Value) (prefixes [][]byt
 		v := &values[i]
 		exact = exact && max(len(v.Code), len(v.System)) < maxTerm
 		switch {
+		case v.Set.Codes() != nil:
+			for _, t := range v.Set.Codes() {
+				exact = exact && max(len(t.Code), len(t.System)) < maxTerm
+				prefixes = append(prefixes, appendTerm(appendTerm(bytes.Clone(prefix), t.Code), t.System))
+			}
 		case v.AnyCode || v.Set != nil:
 			open = append(open, v)
 		case v.AnySystem:
-			systems, few := p.values(appendTerm(bytes.Clone(prefix), v.Code), 1, p.view.limits.systems)
+			systems, few := p.textsBehind(appendTerm(bytes.Clone(prefix), v.Code), 1, p.view.limits.systems)
 			if !few {
 				return nil, false, false
 			}
@@ -210,7 +240,7 @@ func (p *planner) tokens(prefix []byte, values []search.Value) (prefixes [][]byt
 	if open == nil {
 		return prefixes, exact, true
 	}
-	there, few := p.values(prefix, 2, p.view.limits.distinct)
+	there, few := p.textsBehind(prefix, 2, p.view.limits.distinct)
 	if !few {
 		return nil, false, false
 	}
@@ -226,12 +256,13 @@ func (p *planner) tokens(prefix []byte, values []search.Value) (prefixes [][]byt
 	return prefixes, exact, true
 }
 
-// references is the plan for references to one of the values.
+// references is the plan for references to one of the values. What refers to a patient lies
+// in the series of the patient.
 func (p *planner) references(param string, values []search.Value) (one plan, exact, ok bool) {
-	all := names(param)
+	all := p.names(param)
 	exact = len(all) == 1
 	var prefixes [][]byte
-	var wide []keyRange
+	var patients []*ofPatient
 	for _, name := range all {
 		for i := range values {
 			v := &values[i]
@@ -242,35 +273,50 @@ func (p *planner) references(param string, values []search.Value) (one plan, exa
 			if v.RefID == "" {
 				continue
 			}
+			if (v.RefType == "" || v.RefType == "Patient") && bit(seriesReferences, p.layout.references, name) != 0 {
+				exact = false // but for series the definition decides
+				of := p.ofPatient(v.RefID)
+				if p.err != nil || of.many {
+					return plan{}, false, false
+				}
+				if !slices.Contains(patients, of) {
+					patients = append(patients, of)
+				}
+				if v.RefType != "" && !of.more {
+					continue
+				}
+			}
 			if v.RefType != "" {
 				prefixes = append(prefixes, appendTerm(p.term(name, v.RefID), v.RefType))
-			} else if types, few := p.values(p.term(name, v.RefID), 1, p.view.limits.systems); few {
+			} else if types, few := p.textsBehind(p.term(name, v.RefID), 1, p.view.limits.systems); few {
 				for _, t := range types {
 					prefixes = append(prefixes, t.prefix)
 				}
 			} else {
 				return plan{}, false, false
 			}
-			if name != "patient" || v.RefType != "" && v.RefType != "Patient" {
-				continue
-			}
-			// A patient with categories is found by them.
-			start := p.term(pairName("category"), v.RefID)
-			if categories, few := p.values(start, 2, p.view.limits.categories); few {
-				for _, c := range categories {
-					prefixes = append(prefixes, c.prefix)
-				}
-			} else {
-				wide = append(wide, keyRange{lower: start, upper: after(start), cut: len(start), texts: 2, place: 1 + dateLen})
-			}
 		}
 	}
-	one, exact, ok = p.equal(param, rankOfReference(param), prefixes, exact, true)
-	if ok && wide != nil {
-		one.ranges = append(one.ranges, wide...)
-		one.order, one.dated, one.once, exact = unordered, false, false, false
+	index, rank := param, p.rankOfReference(param)
+	switch rank {
+	case rankPatientCode:
+		index += " and code"
+	case rankPatientCategory:
+		index += " and category"
 	}
-	return one, exact, ok
+	one, exact, ok = p.equal(index, rank, prefixes, exact, true)
+	if !ok {
+		return plan{}, false, false
+	}
+	inSeries := 0
+	for _, of := range patients {
+		one.ranges = append(one.ranges, of.ranges...)
+		inSeries += len(of.ranges)
+	}
+	if inSeries > p.view.limits.merged {
+		one.order, one.once = unordered, len(prefixes) == 0
+	}
+	return one, exact, inSeries <= p.view.limits.series
 }
 
 // composite is the plan of the first component that gives one: a token or a reference.
@@ -285,7 +331,10 @@ func (p *planner) composite(c *search.Clause) (one plan, exact, ok bool) {
 				part.Values = append(part.Values, c.Values[j].Parts[i])
 			}
 		}
-		if one, _, ok := p.clause(&part); ok {
+		p.parts = true
+		one, _, ok := p.clause(&part)
+		p.parts = false
+		if ok {
 			return one, false, true
 		}
 	}
@@ -296,7 +345,7 @@ func (p *planner) composite(c *search.Clause) (one plan, exact, ok bool) {
 // index for a part of one.
 func (p *planner) texts(c *search.Clause) (one plan, exact, ok bool) {
 	one = plan{rank: rankText, indexes: []string{c.Param.Name}}
-	all := names(c.Param.Name)
+	all := p.names(c.Param.Name)
 	for _, name := range all {
 		start := p.prefix(textKey, name)
 		for i := range c.Values {
@@ -359,8 +408,8 @@ func (p *planner) uris(c *search.Clause) (one plan, exact, ok bool) {
 // quantities is the plan for a range of numbers, in each unit that a value may be in.
 func (p *planner) quantities(c *search.Clause) (plan, bool) {
 	one := plan{rank: rankQuantity, indexes: []string{c.Param.Name}}
-	for _, name := range names(c.Param.Name) {
-		codes, few := p.values(p.prefix(quantityKey, name), 1, p.view.limits.codes)
+	for _, name := range p.names(c.Param.Name) {
+		codes, few := p.textsBehind(p.prefix(quantityKey, name), 1, p.view.limits.codes)
 		if !few {
 			return plan{}, false
 		}

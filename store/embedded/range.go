@@ -67,18 +67,31 @@ func (b bounds) and(o bounds) bounds {
 // ranges are the keys with that prefix whose dates are within b.
 func (b bounds) ranges(prefix []byte) []keyRange {
 	var ranges []keyRange
-	for _, class := range []byte{short, long} {
-		start := append(bytes.Clone(prefix), class)
-		r := keyRange{lower: start, upper: after(start), cut: len(start), place: dateLen}
-		if !b.newest.IsZero() {
-			r.lower = appendDate(bytes.Clone(start), b.newest)
-		}
-		if class == short && !b.oldest.IsZero() {
-			r.upper = after(appendDate(bytes.Clone(start), b.oldest))
-		}
-		ranges = append(ranges, r)
+	for _, span := range []byte{short, long} {
+		ranges = append(ranges, b.of(append(bytes.Clone(prefix), span), span))
 	}
 	return ranges
+}
+
+// ofSeries are the resources of a series whose dates are within b.
+func (b bounds) ofSeries(number uint64, span byte) keyRange {
+	m := b.of(appendSeries(nil, memberKey, number), span)
+	m.values, m.series = members, number
+	r := b.of(appendSeries(nil, recordKey, number), span)
+	r.values, r.series, r.members = placed, number, &m
+	return r
+}
+
+// of are the keys that begin with start, all of dates of that span, as far as they are within b.
+func (b bounds) of(start []byte, span byte) keyRange {
+	r := keyRange{lower: start, upper: after(start), cut: len(start), place: dateLen}
+	if !b.newest.IsZero() {
+		r.lower = appendDate(bytes.Clone(start), b.newest)
+	}
+	if span == short && !b.oldest.IsZero() {
+		r.upper = after(appendDate(bytes.Clone(start), b.oldest))
+	}
+	return r
 }
 
 // none is what nothing lies in.

@@ -73,21 +73,44 @@ func parseVersion(text string) (uint64, bool) {
 // current is the current version of a resource, deleted or not.
 func (v *view) current(resourceType, id string) (record, bool, error) {
 	var buf [160]byte
-	return v.record(appendCurrent(buf[:0], resourceType, id))
+	r, found, err := v.record(appendCurrent(buf[:0], resourceType, id))
+	if err != nil || !found {
+		return r, found, err
+	}
+	r, err = whole(v.snapshot, r, id)
+	return r, err == nil, err
 }
 
-// record is the version under a key. Its JSON is a copy.
+// record is the version under a key, with its JSON unless that lies in a series. The JSON is a copy.
 func (v *view) record(key []byte) (record, bool, error) {
-	value, closer, err := v.snapshot.Get(key)
+	return recordAt(v.snapshot, key, readRecord)
+}
+
+func recordAt(db pebble.Reader, key []byte, read func([]byte) (record, error)) (record, bool, error) {
+	value, closer, err := db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return record{}, false, nil
 	}
 	if err != nil {
 		return record{}, false, err
 	}
-	r, err := readRecord(value)
+	r, err := read(value)
 	r.json = bytes.Clone(r.json)
 	return r, err == nil, errors.Join(err, closer.Close())
+}
+
+// whole is r with its JSON, wherever that lies.
+func whole(db pebble.Reader, r record, id string) (record, error) {
+	if r.place.series == 0 {
+		return r, nil
+	}
+	var buf [96]byte
+	placed, found, err := recordAt(db, appendRecordKey(buf[:0], r.place, id), readPlaced)
+	if err == nil && (!found || !placed.isThatOf(&r)) {
+		err = errRecord
+	}
+	placed.place = r.place
+	return placed, err
 }
 
 // reader reads current versions one after the other, at a lower price than one by one.
@@ -95,37 +118,67 @@ type reader struct {
 	view *view
 	// fresh: most are expected not to be there. Then the filters of all files are asked
 	// before anything else is read.
-	fresh bool
-	it    *pebble.Iterator
-	key   []byte
+	fresh    bool
+	currents *pebble.Iterator
+	placed   *pebble.Iterator
+	key      []byte
 }
 
 // current is the current version of a resource. Its JSON is valid until the next call.
 func (r *reader) current(resourceType, id string) (record, bool, error) {
-	if r.it == nil {
-		it, err := r.view.snapshot.NewIter(&pebble.IterOptions{
-			LowerBound: []byte{currentKey}, UpperBound: []byte{currentKey + 1}, UseL6Filters: r.fresh,
-		})
-		if err != nil {
-			return record{}, false, err
-		}
-		r.it = it
-	}
 	r.key = appendCurrent(r.key[:0], resourceType, id)
-	if !r.it.SeekPrefixGE(r.key) {
-		return record{}, false, r.it.Error()
-	}
-	value, err := r.it.ValueAndErr()
-	if err != nil {
+	value, err := r.get(&r.currents, currentKey)
+	if err != nil || value == nil {
 		return record{}, false, err
 	}
 	rec, err := readRecord(value)
+	if err == nil && rec.place.series != 0 {
+		head := rec
+		if rec, err = r.at(rec.place, id); err == nil && !rec.isThatOf(&head) {
+			err = errRecord
+		}
+	}
 	return rec, err == nil, err
 }
 
-func (r *reader) close() error {
-	if r.it == nil {
-		return nil
+// at is what lies at a place. Its JSON is valid until the next call.
+func (r *reader) at(at location, id string) (record, error) {
+	r.key = appendRecordKey(r.key[:0], at, id)
+	value, err := r.get(&r.placed, recordKey)
+	if err == nil && value == nil {
+		err = errRecord
 	}
-	return r.it.Close()
+	if err != nil {
+		return record{}, err
+	}
+	rec, err := readPlaced(value)
+	rec.place = at
+	return rec, err
+}
+
+// get is the value of the key at hand, nil if there is none.
+func (r *reader) get(it **pebble.Iterator, kind byte) ([]byte, error) {
+	if *it == nil {
+		made, err := r.view.snapshot.NewIter(&pebble.IterOptions{
+			LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}, UseL6Filters: r.fresh,
+		})
+		if err != nil {
+			return nil, err
+		}
+		*it = made
+	}
+	if !(*it).SeekPrefixGE(r.key) {
+		return nil, (*it).Error()
+	}
+	return (*it).ValueAndErr()
+}
+
+func (r *reader) close() error {
+	var err error
+	for _, it := range []*pebble.Iterator{r.currents, r.placed} {
+		if it != nil {
+			err = errors.Join(err, it.Close())
+		}
+	}
+	return err
 }

@@ -31,6 +31,10 @@ func (s *Store) checkIndex() error {
 	if is != nil {
 		s.log.record(slog.LevelInfo, "embedded: the search parameters have changed: all resources are indexed anew")
 	}
+	// From here on no program can take the index for complete, whatever its parameters.
+	if err := s.db.Set(indexKey, []byte("incomplete"), pebble.Sync); err != nil {
+		return err
+	}
 	n, err := s.rebuild()
 	if err != nil {
 		return fmt.Errorf("index anew: %w", err)
@@ -67,8 +71,12 @@ func indexNote(p *parameters, g generation) []byte {
 	return h.Sum(nil)
 }
 
-// rebuild deletes all index keys and makes those of all versions. Nobody else uses the
-// store yet.
+// progressEvery is after how many resources the log tells how far rebuild is.
+const progressEvery = 250_000
+
+// rebuild deletes all index keys and makes those of all versions, and lets every resource lie
+// where it belongs. Whatever part of this a crash leaves, all of it can begin again: a batch
+// moves a resource as a whole. Nobody else uses the store yet.
 func (s *Store) rebuild() (int, error) {
 	for _, kind := range indexKinds {
 		if err := s.db.DeleteRange([]byte{kind}, []byte{kind + 1}, pebble.NoSync); err != nil {
@@ -78,7 +86,9 @@ func (s *Store) rebuild() (int, error) {
 	if err := errors.Join(s.clear(lowerCase), s.clear(upperCase)); err != nil {
 		return 0, err
 	}
-	b := &bulk{db: s.db, batch: s.db.NewBatch()}
+	b := &bulk{db: s.db, batch: s.db.NewBatch(), placer: placer{numbers: s.numbers, stored: func(resourceType, patient string, definition []byte) (uint64, error) {
+		return storedNumber(s.db, resourceType, patient, definition)
+	}}}
 	defer func() { b.batch.Close() }()
 	if err := s.eachRecord(earlierKey, b.indexEarlier); err != nil {
 		return 0, err
@@ -90,11 +100,30 @@ func (s *Store) rebuild() (int, error) {
 		if r.deleted {
 			return b.set(appendPast(nil, of, string(id), r.version, r.at()), nil)
 		}
-		x.resourceType, x.id = of, string(id)
+		if total > 0 && total%progressEvery == 0 {
+			s.log.record(slog.LevelInfo, "embedded: indexing", "resources", total)
+		}
+		if err := b.flush(groupBytes); err != nil {
+			return err
+		}
+		r, err := whole(s.db, r, string(id))
+		if err != nil {
+			return err
+		}
 		terms, err := s.params.Extract(of, r.json)
 		if err != nil {
 			return err
 		}
+		before, length := r.place, r.length
+		if err := b.placer.place(b.batch, of, s.params.layout(of), &terms, &r); err != nil {
+			return err
+		}
+		if r.place != before || r.length != length {
+			if err := b.placer.put(b.batch, fhir.Key{Type: of, ID: string(id)}, before, &r); err != nil {
+				return err
+			}
+		}
+		x.resourceType, x.id, x.series = of, string(id), r.place.series
 		counts[of]++
 		total++
 		return x.each(r.at(), &terms)
@@ -107,10 +136,15 @@ func (s *Store) rebuild() (int, error) {
 			return 0, err
 		}
 	}
-	return total, s.db.Apply(b.batch, pebble.Sync)
+	if err := s.db.Apply(b.batch, pebble.Sync); err != nil {
+		return 0, err
+	}
+	b.placer.done(true)
+	return total, nil
 }
 
-// eachRecord calls f for all versions under one kind of key, with what follows the type.
+// eachRecord calls f for all versions under one kind of key, with what follows the type. Those
+// that lie in a series are without their JSON.
 func (s *Store) eachRecord(kind byte, f func(resourceType string, rest []byte, r record) error) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
 	if err != nil {
@@ -147,13 +181,17 @@ func (s *Store) stored(resourceType string) iter.Seq2[fhir.Resource, error] {
 		for ok := it.First(); ok; ok = it.Next() {
 			var r record
 			value, err := it.ValueAndErr()
+			id := string(it.Key()[len(prefix):])
 			if err == nil {
 				r, err = readRecord(value)
 			}
 			if r.deleted {
 				continue
 			}
-			if !yield(r.clone().resource(resourceType, string(it.Key()[len(prefix):])), err) || err != nil {
+			if err == nil {
+				r, err = whole(s.db, r, id)
+			}
+			if !yield(r.clone().resource(resourceType, id), err) || err != nil {
 				return
 			}
 		}
@@ -165,19 +203,25 @@ func (s *Store) stored(resourceType string) iter.Seq2[fhir.Resource, error] {
 
 // bulk writes many keys, a batch after the other.
 type bulk struct {
-	db    *pebble.DB
-	batch *pebble.Batch
+	db     *pebble.DB
+	batch  *pebble.Batch
+	placer placer
 }
 
-func (b *bulk) set(key, value []byte) error {
-	if b.batch.Len() > groupBytes {
-		if err := b.db.Apply(b.batch, pebble.NoSync); err != nil {
-			return err
-		}
-		b.batch.Close()
-		b.batch = b.db.NewBatch()
+func (b *bulk) set(key, value []byte) error { return b.batch.Set(key, value, nil) }
+
+// flush writes the batch if it has more bytes than that.
+func (b *bulk) flush(size int) error {
+	if b.batch.Len() <= size {
+		return nil
 	}
-	return b.batch.Set(key, value, nil)
+	if err := b.db.Apply(b.batch, pebble.NoSync); err != nil {
+		return err
+	}
+	b.placer.done(true)
+	b.batch.Close()
+	b.batch = b.db.NewBatch()
+	return nil
 }
 
 // indexEarlier makes the index key of an earlier version.
@@ -186,5 +230,5 @@ func (b *bulk) indexEarlier(resourceType string, rest []byte, r record) error {
 	if !ok || len(version) != versionLen {
 		return errIndex
 	}
-	return b.set(appendPast(nil, resourceType, string(id), r.version, r.at()), nil)
+	return errors.Join(b.flush(groupBytes), b.set(appendPast(nil, resourceType, string(id), r.version, r.at()), nil))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -18,11 +19,26 @@ import (
 // before is indexed bit by bit, each resource under the lock that its writers take. At the
 // end one key says which generation counts, and the other one is deleted. Of a Reindex that
 // a crash ends nothing counts, and Open deletes it.
+//
+// Where resources lie in series does not change. It depends on the zone of dates without an
+// offset, though: parameters of another zone are refused, and left to Open.
 
 // building is the index that a Reindex makes.
 type building struct {
 	params     *parameters
 	generation generation
+	displaced  atomic.Bool // a date is another one by these parameters
+}
+
+var errDisplaced = errors.New("the parameters read dates in another zone: close the store, and open it with them")
+
+// compare notes whether a resource has another date by the parameters of b.
+func (b *building) compare(is, built *search.Terms) {
+	first, span, length := extent(is, sortDate)
+	first2, span2, length2 := extent(built, sortDate)
+	if !first.Equal(first2) || span != span2 || length != length2 {
+		b.displaced.Store(true)
+	}
 }
 
 // chunk is how many resources a Reindex locks at once.
@@ -77,7 +93,7 @@ func (s *Store) beginIndex(ctx context.Context, p *search.Parameters) (b *buildi
 	if bytes.Equal(p.Fingerprint(), s.params.Fingerprint()) {
 		return nil, 0, s.switchTo(ctx, newParameters(p), s.generation)
 	}
-	b = &building{newParameters(p), s.generation.other()}
+	b = &building{params: newParameters(p), generation: s.generation.other()}
 	if err := s.clear(b.generation); err != nil {
 		return nil, 0, err
 	}
@@ -122,14 +138,18 @@ func (s *Store) indexChunk(ctx context.Context, b *building, from []byte) (next 
 	defer w.batch.Close()
 	w.durable = false
 	reader := reader{view: v}
-	x := indexer{params: b.params, generation: b.generation, emit: func(key, value []byte) error { return w.batch.Set(key, value, nil) }}
+	x := indexer{params: b.params, generation: b.generation, second: true, emit: func(key, value []byte) error { return w.batch.Set(key, value, nil) }}
 	for _, c := range changes {
 		r, found, err := reader.current(c.Type, c.ID)
 		if err == nil && found && !r.deleted {
 			n++
-			var terms search.Terms
-			if terms, err = b.params.Extract(c.Type, r.json); err == nil {
-				x.resourceType, x.id = c.Type, c.ID
+			var is, terms search.Terms
+			if terms, err = b.params.Extract(c.Type, r.json); err == nil && r.place.series != 0 {
+				is, err = v.params.Extract(c.Type, r.json)
+				b.compare(&is, &terms)
+			}
+			if err == nil {
+				x.resourceType, x.id, x.series = c.Type, c.ID, r.place.series
 				err = x.each(r.at(), &terms)
 			}
 		}
@@ -139,6 +159,9 @@ func (s *Store) indexChunk(ctx context.Context, b *building, from []byte) (next 
 	}
 	if err := reader.close(); err != nil {
 		return nil, 0, err
+	}
+	if b.displaced.Load() {
+		return nil, 0, errDisplaced
 	}
 	if w.batch.Empty() {
 		return next, n, ctx.Err()
@@ -173,6 +196,9 @@ func (s *Store) useIndex(ctx context.Context, b *building) error {
 	defer s.leave()
 	s.indexing.Lock()
 	defer s.indexing.Unlock()
+	if b.displaced.Load() {
+		return errDisplaced
+	}
 	old := s.generation
 	if err := s.switchTo(ctx, b.params, b.generation); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
@@ -162,6 +163,38 @@ func TestAReindexThatEndsEarlyLeavesNothing(t *testing.T) {
 	s.Close()
 	if err := s.Reindex(t.Context(), search.R4(), nil); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Where a resource lies depends on the zone of dates that have none.
+func TestAReindexForAnotherZoneIsLeftToOpen(t *testing.T) {
+	s := openIn(t, storeDir(t), nil)
+	if _, err := s.Write(t.Context(), observationOf("p1", "c", "a"), noted(0, "text")); err != nil {
+		t.Fatal(err)
+	}
+	zone := search.R4().In(time.FixedZone("", 3600))
+	if err := s.Reindex(t.Context(), zone, nil); err == nil || !strings.Contains(err.Error(), "another zone") {
+		t.Errorf("got %v", err)
+	}
+	if err := verify(s); err != nil {
+		t.Error(err)
+	}
+	b, _, err := s.beginIndex(t.Context(), zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(t.Context(), observationOf("p2", "c", "b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.useIndex(t.Context(), b), s.dropIndex(b)); !errors.Is(err, errDisplaced) {
+		t.Errorf("got %v", err)
+	}
+	if err := verify(s); err != nil {
+		t.Error(err)
+	}
+	s = reopen(t, s, &Options{Parameters: zone})
+	if err := verify(s); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -70,7 +69,7 @@ func (s *Store) findResolved(ctx context.Context, v *view, q search.Query, told 
 	}
 	page := store.Page{Total: -1}
 	if q.Total == search.TotalAccurate || q.Total == search.TotalEstimate || q.Count <= 0 {
-		if page.Total, err = v.count(ctx, q, best); err != nil {
+		if page.Total, err = v.count(ctx, q, best, told); err != nil {
 			return store.Page{}, err
 		}
 	}
@@ -162,17 +161,20 @@ func (v *view) each(ctx context.Context, q search.Query, found func(fhir.Key, *s
 		return 0, 0, p, err
 	}
 	t := newTester(v, q, p)
-	t.allTerms, t.restTerms = true, true
+	t.terms = true
 	defer func() { keys, reads, err = w.keys, t.reads, errors.Join(err, w.close(), t.reader.close()) }()
 	for steps := 0; w.next(); steps++ {
 		if steps%64 == 0 && ctx.Err() != nil {
 			return 0, 0, p, ctx.Err()
 		}
-		possible, sure := t.byKey(w)
+		possible, rest, err := t.byKey(w)
+		if err != nil {
+			return 0, 0, p, err
+		}
 		if !possible {
 			continue
 		}
-		matches, _, terms, err := t.read(w, w.place(), sure)
+		matches, _, terms, err := t.read(w, w.place(), rest)
 		if err != nil {
 			return 0, 0, p, err
 		}
@@ -220,7 +222,10 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 		if t.placed && !top.wants(at) {
 			continue
 		}
-		possible, sure := t.byKey(w)
+		possible, rest, err := t.byKey(w)
+		if err != nil {
+			return false, err
+		}
 		if !possible {
 			continue
 		}
@@ -228,7 +233,7 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 			return false, nil
 		}
 		limit--
-		found, r, terms, err := t.read(w, at, sure)
+		found, r, terms, err := t.read(w, at, rest)
 		if err != nil {
 			return false, err
 		}
@@ -242,8 +247,8 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 	return true, w.err()
 }
 
-// count is the number of all matches.
-func (v *view) count(ctx context.Context, q search.Query, p plan) (int, error) {
+// count is the number of all matches. It tells what it read, if told is not nil.
+func (v *view) count(ctx context.Context, q search.Query, p plan, told *store.Plan) (int, error) {
 	if len(q.Where) == 0 {
 		return v.countAll(q.Type)
 	}
@@ -255,24 +260,32 @@ func (v *view) count(ctx context.Context, q search.Query, p plan) (int, error) {
 			return 0, err
 		}
 	}
-	n, ok, err := v.countOf(ctx, q, p)
+	if newTester(v, q, p).byKeys() {
+		p = p.slim()
+	}
+	n, ok, err := v.countOf(ctx, q, p, told)
 	if err != nil || ok {
 		return n, err
 	}
 	q.Sort = nil
-	n, _, err = v.countOf(ctx, q, newPlanner(v, q).ordered())
+	n, _, err = v.countOf(ctx, q, newPlanner(v, q).ordered(), told)
 	return n, err
 }
 
 // countOf is the number of the candidates of a plan that match. It reports false if they
 // may come twice and are too many to remember.
-func (v *view) countOf(ctx context.Context, q search.Query, p plan) (n int, ok bool, err error) {
+func (v *view) countOf(ctx context.Context, q search.Query, p plan, told *store.Plan) (n int, ok bool, err error) {
 	w, err := v.walk(p)
 	if err != nil {
 		return 0, false, err
 	}
 	t := newTester(v, q, p)
-	defer func() { err = errors.Join(err, w.close(), t.reader.close()) }()
+	defer func() {
+		if told != nil {
+			told.Keys, told.Read = told.Keys+w.keys, told.Read+t.reads
+		}
+		err = errors.Join(err, w.close(), t.reader.close())
+	}()
 	var seen map[string]bool
 	if !p.once {
 		seen = map[string]bool{}
@@ -314,125 +327,6 @@ func (v *view) countAll(resourceType string) (int, error) {
 		return 0, errors.Join(errIndex, closer.Close())
 	}
 	return int(n), closer.Close()
-}
-
-// tester finds out whether a candidate matches, with as little reading as its key allows.
-type tester struct {
-	q    search.Query
-	plan plan
-	// placed: the key tells the whole place of a candidate in the order of q.
-	placed bool
-	// dates are the clauses that the value of a key may answer, rest those that only the
-	// resource answers.
-	dates, rest search.Query
-	// allTerms and restTerms: the terms of the resource are needed for q, and for rest.
-	allTerms, restTerms bool
-	// keys: the place in the order of q is only known from the terms.
-	keys bool
-
-	reader reader
-	reads  int
-}
-
-func newTester(v *view, q search.Query, p plan) *tester {
-	t := &tester{q: q, plan: p, placed: true, reader: reader{view: v}}
-	for _, s := range q.Sort {
-		switch {
-		case s.Param == sortDate && v.params.hasDate(q.Type):
-			t.placed = t.placed && p.dated
-			t.allTerms = t.allTerms || !p.dated
-		case s.Param == "_lastUpdated":
-			t.placed = t.placed && p.order == byUpdated
-		case s.Param == "_id":
-		default: // no index is in this order
-			t.placed, t.keys, t.allTerms, t.restTerms = false, true, true, true
-		}
-	}
-	t.dates, t.rest = search.Query{Type: q.Type}, search.Query{Type: q.Type}
-	for i, c := range q.Where {
-		terms := c.Param.Name != "_id" && c.Param.Name != "_lastUpdated" && (c.Param.Name != "" || c.Any != nil)
-		t.allTerms = t.allTerms || terms
-		switch {
-		case slices.Contains(p.decided, i):
-		case p.dated && c.Param.Name == sortDate && c.Param.Type == search.DateParam && c.Any == nil:
-			t.dates.Where = append(t.dates.Where, c)
-		default:
-			t.rest.Where = append(t.rest.Where, c)
-			t.restTerms = t.restTerms || terms
-		}
-	}
-	return t
-}
-
-// byKey tests what the key at hand tells. sure: there is nothing more to say about all
-// clauses but the rest.
-func (t *tester) byKey(w *walk) (possible, sure bool) {
-	if !w.possible() {
-		return false, false
-	}
-	if !t.plan.dated || len(w.value) == 0 {
-		return true, false
-	}
-	if len(t.dates.Where) == 0 {
-		return true, true
-	}
-	at := w.place()
-	dates, known := readDates(at.Date, w.value)
-	if !known {
-		return true, false
-	}
-	return t.dates.Matches(fhir.Key{Type: t.q.Type, ID: at.ID}, time.Time{}, &search.Terms{Dates: dates}), true
-}
-
-// holds reports whether the candidate that w is at matches.
-func (t *tester) holds(w *walk) (bool, error) {
-	possible, sure := t.byKey(w)
-	if !possible {
-		return false, nil
-	}
-	if sure && len(t.rest.Where) == 0 {
-		return true, nil
-	}
-	found, _, _, err := t.read(w, w.place(), sure)
-	return found, err
-}
-
-// read reads the candidate that w is at and tests the rest, or everything if its key was
-// not sure. The JSON is valid until the next one is read.
-func (t *tester) read(w *walk, at search.Cursor, sure bool) (bool, record, search.Terms, error) {
-	t.reads++
-	var terms search.Terms
-	r, err := t.record(w, at)
-	if err != nil || r.version == 0 || r.deleted {
-		return false, r, terms, err
-	}
-	q, needed := &t.q, t.allTerms
-	if sure {
-		q, needed = &t.rest, t.restTerms
-	}
-	if needed {
-		if terms, err = t.reader.view.params.Extract(t.q.Type, r.json); err != nil {
-			return false, r, terms, err
-		}
-	}
-	return q.Matches(fhir.Key{Type: t.q.Type, ID: at.ID}, r.at(), &terms), r, terms, nil
-}
-
-// at is the whole place of a match.
-func (t *tester) at(at search.Cursor, r *record, terms *search.Terms) search.Cursor {
-	if t.plan.dated && !t.keys {
-		terms = &search.Terms{Dates: []search.Date{{Param: sortDate, Low: at.Date}}}
-	}
-	return t.q.SortKeys(fhir.Key{Type: t.q.Type, ID: at.ID}, r.at(), terms)
-}
-
-// record is the current version of a candidate.
-func (t *tester) record(w *walk, at search.Cursor) (record, error) {
-	if t.plan.records {
-		return readRecord(w.value)
-	}
-	r, _, err := t.reader.current(t.q.Type, at.ID)
-	return r, err
 }
 
 // item is a match.
@@ -487,6 +381,9 @@ func (t *top) add(it item) {
 	i := sort.Search(len(t.items), func(i int) bool { return t.q.Compare(t.items[i].at, it.at) >= 0 })
 	if i < len(t.items) && t.items[i].at.ID == it.at.ID {
 		return
+	}
+	if t.items == nil {
+		t.items = make([]item, 0, min(t.q.Count, 15)+1)
 	}
 	t.items = slices.Insert(t.items, i, it)
 	t.bytes += len(it.json)

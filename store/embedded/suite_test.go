@@ -27,7 +27,7 @@ func TestStoresAgree(t *testing.T) {
 		"on disk":   func(t *testing.T) store.Store { return open(t, t.TempDir(), nil) },
 		"with tight limits": func(t *testing.T) store.Store {
 			s := open(t, "store", &Options{FS: vfs.NewMem()})
-			s.limits = limits{pageBytes: 1500, ranges: 1024, systems: 1, categories: 1, codes: 2, distinct: 3, linked: 1, ids: 1, seen: 2}
+			s.limits = limits{pageBytes: 1500, ranges: 1024, systems: 1, merged: 1, series: 3, codes: 2, distinct: 3, linked: 1, ids: 1, seen: 2}
 			return s
 		},
 		"with a clock that jumps": func(t *testing.T) store.Store {

@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 )
 
 // Report is what Verify found.
@@ -124,6 +126,7 @@ type check struct {
 
 	want, have map[family]*tally
 	counts     map[string]int64 // what the count keys say
+	entries    int64            // of the directory of series
 	keys       map[string]string
 }
 
@@ -217,6 +220,9 @@ func (c *check) all(ctx context.Context) error {
 	if err := c.others(ctx); err != nil {
 		return err
 	}
+	if err := c.directory(ctx); err != nil {
+		return err
+	}
 	c.compareCounts()
 	if c.outdated {
 		return nil
@@ -224,8 +230,12 @@ func (c *check) all(ctx context.Context) error {
 	return c.compareKeys(ctx)
 }
 
-// family tells a key of an index by its kind and type.
+// family tells a key of an index by its kind and type. A key that has the number of a series
+// does not name the type.
 func (c *check) family(key []byte) family {
+	if key[0] == recordKey || key[0] == memberKey {
+		return family{kind: key[0]}
+	}
 	of, _, ok := bytes.Cut(key[1:], []byte{0})
 	if !ok || !fhir.ValidType(string(of)) {
 		return family{kind: key[0]}
@@ -296,6 +306,9 @@ type versionWalk struct {
 	it    *pebble.Iterator
 	index indexer
 	emit  func(key, value []byte) error
+	// Memory that is used again.
+	definer definer
+	value   []byte
 }
 
 func (w *versionWalk) fault(what, of string) {
@@ -320,6 +333,12 @@ func (w *versionWalk) resource(ctx context.Context, of, id string, r record, emi
 		} else {
 			report.Resources++
 			report.ByType[of]++
+		}
+	}
+	if emit && r.place.series != 0 {
+		w.value = r.appendPlaced(w.value[:0])
+		if err := w.emit(appendRecordKey(nil, r.place, id), w.value); err != nil {
+			return err
 		}
 	}
 	if w.content(of, id, r) && emit {
@@ -406,8 +425,13 @@ func (w *versionWalk) current(of, id string, r record) error {
 		w.fault("a version that cannot be searched", of)
 		return nil
 	}
+	if !w.quiet {
+		if err := w.place(of, &r, &terms); err != nil {
+			return err
+		}
+	}
 	clear(w.check.keys)
-	w.index.resourceType, w.index.id = of, id
+	w.index.resourceType, w.index.id, w.index.series = of, id, r.place.series
 	if err := w.index.each(r.at(), &terms); err != nil {
 		return err
 	}
@@ -417,6 +441,104 @@ func (w *versionWalk) current(of, id string, r record) error {
 		}
 	}
 	return nil
+}
+
+// place looks at where a current version lies: in the series of its terms, or in none.
+func (w *versionWalk) place(of string, r *record, t *search.Terms) error {
+	db := w.check.view.snapshot
+	want, length := location{}, uint64(0)
+	if l := w.check.view.params.layout(of); l.any() {
+		definition, patients := w.definer.define(l, t)
+		if definition == nil {
+			for _, id := range patients {
+				found, err := w.check.has(binary.BigEndian.AppendUint64(appendSeriesOf(nil, of, id), 0))
+				if err != nil {
+					return err
+				}
+				if !found {
+					w.fault("a patient of whom it is not noted that there are resources in no series", of)
+				}
+			}
+		} else {
+			name, closer, err := db.Get(appendDefinition(nil, r.place.series))
+			if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+				return err
+			}
+			if err == nil {
+				if string(name) == string(appendName(nil, of))+string(definition) {
+					want.series = r.place.series
+				}
+				if err := closer.Close(); err != nil {
+					return err
+				}
+			}
+			var first time.Time
+			first, _, length = extent(t, sortDate)
+			appendDate(want.date[:0], first)
+		}
+	}
+	if r.place != want || r.length != length {
+		w.fault("a resource that lies in the wrong place", of)
+	}
+	return nil
+}
+
+// has reports whether there is a key that the filters need not know.
+func (c *check) has(key []byte) (bool, error) {
+	it, err := c.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: append(bytes.Clone(key), 0)})
+	if err != nil {
+		return false, err
+	}
+	found := it.First()
+	return found, errors.Join(it.Error(), it.Close())
+}
+
+// directory looks at the definitions of the series, each of which the directory of its patient
+// must have, and no other.
+func (c *check) directory(ctx context.Context) error {
+	definitions, err := c.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{definitionKey}, UpperBound: []byte{definitionKey + 1}})
+	if err != nil {
+		return err
+	}
+	entries, err := c.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{seriesKey}, UpperBound: []byte{seriesKey + 1}})
+	if err != nil {
+		return errors.Join(err, definitions.Close())
+	}
+	var good int64
+	for ok := definitions.First(); ok; ok = definitions.Next() {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		var value []byte
+		if value, err = definitions.ValueAndErr(); err != nil {
+			break
+		}
+		number, numbered := numberIn(definitions.Key()[1:])
+		of, definition, named := bytes.Cut(value, []byte{0})
+		series, unread := readSeries(definition)
+		if !numbered || number == 0 || !named || unread != nil {
+			c.fault("a series whose definition is damaged", string(of), 1)
+			continue
+		}
+		key := binary.BigEndian.AppendUint64(appendSeriesOf(nil, string(of), series.patient), number)
+		var entry []byte
+		if entries.SeekGE(key) && bytes.Equal(entries.Key(), key) {
+			if entry, err = entries.ValueAndErr(); err != nil {
+				break
+			}
+			if good++; bytes.Equal(entry, definition) {
+				continue
+			}
+		}
+		if err = entries.Error(); err != nil {
+			break
+		}
+		c.fault("a series that the directory of its patient does not have", string(of), 1)
+	}
+	if other := c.entries - good; err == nil && other > 0 {
+		c.fault("an entry of the directory of series that has no definition", "", other)
+	}
+	return errors.Join(err, definitions.Error(), definitions.Close(), entries.Close())
 }
 
 // orphans are earlier versions of resources that are not there, up to those of the next one.
@@ -496,9 +618,16 @@ func (c *check) others(ctx context.Context) error {
 			}
 		case kind == journalKey:
 			c.entry(key, value)
-		case kind == updatedKey, kind == pastKey, isTerm(kind, c.view.generation):
-			c.report.Keys++
-			if have == nil || at.kind != kind || !sameType(key, at.of) {
+		case kind == definitionKey: // directory looks at these
+		case kind == seriesKey:
+			if number, ok := numberIn(key[max(0, len(key)-numberLen):]); !ok || number != 0 {
+				c.entries++
+			}
+		case kind == updatedKey, kind == pastKey, kind == memberKey, kind == recordKey, isTerm(kind, c.view.generation):
+			if kind != recordKey {
+				c.report.Keys++
+			}
+			if have == nil || at.kind != kind || at.of != "" && !sameType(key, at.of) || at.of == "" && kind != recordKey && kind != memberKey {
 				at = c.family(key)
 				have = tallyOf(c.have, at)
 			}
@@ -549,6 +678,10 @@ func indexName(kind byte) string {
 		return "index by time of change"
 	case pastKey:
 		return "index of the history"
+	case memberKey:
+		return "index by series"
+	case recordKey:
+		return "order of the series"
 	}
 	switch kind | byte(upperCase) {
 	case dateKey:
@@ -587,7 +720,8 @@ func (c *check) compareKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.eachResource(ctx, false, func(of string) bool { return types[of] }, func(key, value []byte) error {
+	// What is in a series is of any type.
+	err = c.eachResource(ctx, false, func(of string) bool { return types[of] || types[""] }, func(key, value []byte) error {
 		w := found[c.family(key)]
 		if w == nil {
 			return nil
@@ -614,7 +748,10 @@ func (c *check) compareKeys(ctx context.Context) error {
 			c.fault("a key with a wrong value in the "+name, f.of, w.other)
 		}
 		if extra := c.have[f].n - (c.want[f].n - w.missing); extra > 0 {
-			c.fault("a key too many in the "+name, cmp.Or(f.of, "a damaged type"), extra)
+			if f.of == "" && f.kind != recordKey && f.kind != memberKey {
+				f.of = "a damaged type"
+			}
+			c.fault("a key too many in the "+name, f.of, extra)
 		}
 	}
 	return nil

@@ -147,6 +147,11 @@ func TestVerifySeesWhatIsWrong(t *testing.T) {
 		"an unknown key":            {set([]byte("zmrn-4711"), nil), "1 × a key of an unknown kind"},
 		"an unknown note":           {set([]byte{metaKey, 'x'}, nil), "1 × a note about the store that is not known"},
 		"a damaged entry":           {set([]byte{journalKey, 'x'}, nil), "1 × an entry of the journal that is damaged"},
+		"lost places":               {none(recordKey), "2 × a version that cannot be read of Observation"},
+		"a place too many":          {set(appendRecordKey(nil, location{series: 1}, "r9"), nil), "1 × a key too many in the order of the series"},
+		"members missing":           {none(memberKey), "2 × a key that is missing in the index by series"},
+		"lost definitions":          {none(definitionKey), "2 × an entry of the directory of series that has no definition; 2 × a resource that lies in the wrong place of Observation"},
+		"a lost directory":          {none(seriesKey), "2 × a series that the directory of its patient does not have of Observation"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := memory(t)
@@ -227,7 +232,7 @@ func TestVerifyListsNotMoreThanAHundredFaults(t *testing.T) {
 	}
 }
 
-func reopen(t *testing.T, s *Store, opt *Options) *Store {
+func reopen(t testing.TB, s *Store, opt *Options) *Store {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -235,7 +240,7 @@ func reopen(t *testing.T, s *Store, opt *Options) *Store {
 	return openIn(t, s.dir, opt)
 }
 
-func openIn(t *testing.T, dir string, opt *Options) *Store {
+func openIn(t testing.TB, dir string, opt *Options) *Store {
 	t.Helper()
 	s, err := Open(dir, opt)
 	if err != nil {

@@ -2,7 +2,10 @@ package embedded
 
 import (
 	"bytes"
+	"container/heap"
+	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -14,7 +17,8 @@ import (
 type walk struct {
 	view    *view
 	plan    plan
-	sources []*source
+	sources sources
+	spare   *pebble.Iterator
 	at      *source // what next found
 	last    []byte  // what at.rest() was then
 	id      []byte  // of the candidate, in last
@@ -35,23 +39,41 @@ func (v *view) walk(p plan) (*walk, error) {
 			return nil, errors.Join(err, w.close())
 		}
 	}
+	heap.Init(&w.sources)
 	return w, nil
 }
 
 // open begins to read the next range.
 func (w *walk) open() error {
-	r := w.plan.ranges[w.ranges]
+	r := &w.plan.ranges[w.ranges]
 	w.ranges++
 	if bytes.Compare(r.lower, r.upper) >= 0 {
 		return nil
 	}
-	it, err := w.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: r.lower, UpperBound: r.upper})
-	if err != nil {
-		return err
+	it := w.spare
+	if w.spare = nil; it != nil {
+		it.SetBounds(r.lower, r.upper)
+	} else {
+		var err error
+		if it, err = w.view.snapshot.NewIter(&pebble.IterOptions{LowerBound: r.lower, UpperBound: r.upper}); err != nil {
+			return err
+		}
 	}
 	s := &source{it: it, keyRange: r, backwards: w.plan.backwards}
 	s.first()
+	if !s.valid {
+		return w.drop(s)
+	}
 	w.sources = append(w.sources, s)
+	return nil
+}
+
+// drop lets go of a source that has come to its end.
+func (w *walk) drop(s *source) error {
+	if s.err != nil || w.spare != nil {
+		return errors.Join(s.err, s.it.Close())
+	}
+	w.spare = s.it
 	return nil
 }
 
@@ -86,44 +108,39 @@ func (w *walk) possible() bool { return w.at == nil || w.at.keep == nil || w.at.
 
 // first finds the source that is before all others, behind what it found before.
 func (w *walk) first() {
-	begun := w.at != nil
-	w.at = nil
-	for _, s := range w.sources {
-		if begun && s.valid && bytes.Equal(s.rest(), w.last) {
-			s.next()
-		}
-		if !s.valid {
-			if s.err != nil {
-				w.failed = s.err
+	if w.at != nil {
+		w.at = nil
+		for len(w.sources) > 0 && bytes.Equal(w.sources[0].rest(), w.last) {
+			s := w.sources[0]
+			if s.next(); s.valid {
+				heap.Fix(&w.sources, 0)
+				continue
+			}
+			heap.Pop(&w.sources)
+			if w.failed = w.drop(s); w.failed != nil {
 				return
 			}
-			continue
 		}
-		if w.at == nil || s.before(w.at) {
-			w.at = s
-		}
+	}
+	if len(w.sources) > 0 {
+		w.at = w.sources[0]
 	}
 }
 
 // following goes to the next key of the range at hand, or to the first one of the next range.
 func (w *walk) following() {
 	if w.at != nil {
-		w.at.next()
-	}
-	for {
-		if w.at != nil {
-			if w.at.valid {
-				return
-			}
-			w.failed = errors.Join(w.at.err, w.close())
-			w.at = nil
-		}
-		if w.failed != nil || w.ranges == len(w.plan.ranges) {
+		if w.at.next(); w.at.valid {
 			return
 		}
-		if w.failed = w.open(); w.failed == nil && len(w.sources) > 0 {
-			w.at = w.sources[0]
-		}
+		w.failed = w.drop(w.at)
+		w.at, w.sources = nil, nil
+	}
+	for w.failed == nil && len(w.sources) == 0 && w.ranges < len(w.plan.ranges) {
+		w.failed = w.open()
+	}
+	if w.failed == nil && len(w.sources) > 0 {
+		w.at = w.sources[0]
 	}
 }
 
@@ -140,14 +157,36 @@ func (w *walk) nextID() bool {
 
 // place is where the candidate is in an order, as far as its key tells.
 func (w *walk) place() search.Cursor {
-	at := search.Cursor{ID: string(w.id)}
-	switch w.plan.order {
-	case byDate:
-		at.Date = dateOf(w.last)
-	case byUpdated:
+	at := search.Cursor{ID: string(w.id), Date: w.date()}
+	if w.plan.order == byUpdated {
 		at.LastUpdated = updatedOf(w.last)
 	}
 	return at
+}
+
+// date is where the candidate of a dated plan is by date; of a type without dates it is zero.
+func (w *walk) date() time.Time {
+	if !w.plan.dated || w.at == nil || w.at.place != dateLen {
+		return time.Time{}
+	}
+	return dateOf(w.last)
+}
+
+// told is what the key and its value tell of the candidate of a dated plan: the length of its
+// date, and its series, if it is in one. It is false if they do not.
+func (w *walk) told() (length, series uint64, ok bool) {
+	if !w.plan.dated || w.at == nil {
+		return 0, 0, false
+	}
+	switch w.at.values {
+	case members, placed:
+		length, n := binary.Uvarint(w.value)
+		return length, w.at.series, n > 0
+	case pointers:
+		return readPointer(w.value)
+	default:
+		return 0, 0, false
+	}
 }
 
 func (w *walk) err() error { return w.failed }
@@ -157,15 +196,32 @@ func (w *walk) close() error {
 	for _, s := range w.sources {
 		err = errors.Join(err, s.it.Close())
 	}
-	w.sources = nil
+	if w.spare != nil {
+		err = errors.Join(err, w.spare.Close())
+	}
+	w.sources, w.spare = nil, nil
 	return err
+}
+
+// sources are a heap: the one that comes first is the first.
+type sources []*source
+
+func (s sources) Len() int           { return len(s) }
+func (s sources) Less(i, j int) bool { return s[i].before(s[j]) }
+func (s sources) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s *sources) Push(x any)        { *s = append(*s, x.(*source)) }
+func (s *sources) Pop() any {
+	last := len(*s) - 1
+	x := (*s)[last]
+	*s = (*s)[:last]
+	return x
 }
 
 // source reads one range. Backwards, it takes the places from the last to the first, but
 // the ids of one place from the first to the last: many resources may have one date, or
 // were written together, and the order of equals is that of their ids.
 type source struct {
-	keyRange
+	*keyRange
 	it        *pebble.Iterator
 	backwards bool
 	valid     bool

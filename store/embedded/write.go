@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -63,17 +64,18 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	e.claim = claim
 	defer e.write.batch.Close()
 	results, err := e.changes(ctx, changes)
-	if err := errors.Join(err, e.reader.close()); err != nil {
-		return nil, err
-	}
-	if e.write.batch.Empty() {
-		return results, nil
-	}
 	e.write.results = results
-	if err := s.commit(ctx, e.write); err != nil {
+	if err := e.end(ctx, err); err != nil {
 		return nil, err
 	}
 	return results, nil
+}
+
+// storedNumber is the number of a series in the newest view.
+func (s *Store) storedNumber(resourceType, patient string, definition []byte) (uint64, error) {
+	v := s.look()
+	defer s.letGo(v)
+	return storedNumber(v.snapshot, resourceType, patient, definition)
 }
 
 // checkChanges refuses what no store could apply.
@@ -139,6 +141,7 @@ type edit struct {
 	reader reader
 	now    time.Time
 	write  *write
+	placer placer
 	index  indexer
 	built  *indexer // of the index that a Reindex builds, or nil
 	key    []byte
@@ -151,13 +154,25 @@ func (s *Store) newEdit(v *view) *edit {
 	e := &edit{
 		store:  s,
 		index:  indexer{params: s.params, generation: s.generation},
+		placer: placer{numbers: s.numbers, stored: s.storedNumber},
 		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
 	}
 	e.write.counts = map[string]int64{}
 	if b := s.building; b != nil {
-		e.built = &indexer{params: b.params, generation: b.generation}
+		e.built = &indexer{params: b.params, generation: b.generation, second: true}
 	}
 	return e
+}
+
+// end commits the write, unless there is nothing in it or err says that it has failed. Either
+// way its numbers are known by then to be on disk, or not.
+func (e *edit) end(ctx context.Context, err error) error {
+	err = errors.Join(err, e.reader.close())
+	if err == nil && !e.write.batch.Empty() {
+		err = e.store.commit(ctx, e.write)
+	}
+	e.placer.done(err == nil)
+	return err
 }
 
 func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Result, error) {
@@ -222,7 +237,7 @@ func (e *edit) change(c *store.Change) (store.Result, error) {
 	if err != nil {
 		return store.Result{}, fmt.Errorf("%s: %w", c.Type, err)
 	}
-	if err := e.replace(key, old, found, next, c); err != nil {
+	if err := e.replace(key, old, found, &next, c); err != nil {
 		return store.Result{}, err
 	}
 	return store.Result{Resource: next.resource(c.Type, c.ID), Created: current == ""}, nil
@@ -238,7 +253,7 @@ func (e *edit) delete(key fhir.Key, old record, present, found bool) (store.Resu
 	}
 	next := e.next(old)
 	next.deleted = true
-	if err := e.replace(key, old, found, next, &store.Change{}); err != nil {
+	if err := e.replace(key, old, found, &next, &store.Change{}); err != nil {
 		return store.Result{}, err
 	}
 	return store.Result{Resource: next.resource(key.Type, key.ID)}, nil
@@ -250,9 +265,8 @@ func (e *edit) next(old record) record {
 }
 
 // replace writes the version next, its index, and what becomes of the old version.
-func (e *edit) replace(key fhir.Key, old record, found bool, next record, c *store.Change) error {
+func (e *edit) replace(key fhir.Key, old record, found bool, next *record, c *store.Change) error {
 	batch := e.write.batch
-	e.index.resourceType, e.index.id = key.Type, key.ID
 	if found {
 		e.buf = old.append(e.buf[:0])
 		e.key = appendEarlier(e.key[:0], key.Type, key.ID, old.version)
@@ -266,17 +280,39 @@ func (e *edit) replace(key fhir.Key, old record, found bool, next record, c *sto
 			return err
 		}
 	}
-	e.buf = next.append(e.buf[:0])
-	e.key = appendCurrent(e.key[:0], key.Type, key.ID)
-	if err := batch.Set(e.key, e.buf, nil); err != nil {
+	var before map[string]string
+	if found && !old.deleted {
+		before = map[string]string{}
+		terms, err := e.terms(key.Type, &old, &store.Change{})
+		if err != nil {
+			return err
+		}
+		err = e.indexKeys(key, &old, terms, func(key, value []byte) error {
+			before[string(key)] = string(value)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	terms, err := e.terms(key.Type, next, c)
+	if err != nil {
+		return err
+	}
+	if !next.deleted {
+		if err := e.placer.place(batch, key.Type, e.index.params.layout(key.Type), &terms[0], next); err != nil {
+			return err
+		}
+	}
+	if err := e.placer.put(batch, key, old.place, next); err != nil {
 		return err
 	}
 	if !next.deleted {
 		e.write.counts[key.Type]++
-	} else if err := e.past(key, next); err != nil {
+	} else if err := e.past(key, *next); err != nil {
 		return err
 	}
-	return e.reindex(old, next, c)
+	return e.reindex(key, before, next, terms)
 }
 
 // past notes a version that is not, or no longer, a current resource, for the history of many.
@@ -287,19 +323,8 @@ func (e *edit) past(key fhir.Key, r record) error {
 
 // reindex deletes the index keys that only the old version has, and sets those that it
 // does not have. A version that is deleted, or never was, has none.
-func (e *edit) reindex(old, next record, c *store.Change) error {
-	var before map[string]string
-	if old.version > 0 {
-		before = map[string]string{}
-		err := e.indexKeys(old, &store.Change{}, func(key, value []byte) error {
-			before[string(key)] = string(value)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	err := e.indexKeys(next, c, func(key, value []byte) error {
+func (e *edit) reindex(key fhir.Key, before map[string]string, next *record, terms []search.Terms) error {
+	err := e.indexKeys(key, next, terms, func(key, value []byte) error {
 		is, ok := before[string(key)]
 		delete(before, string(key))
 		if ok && is == string(value) {
@@ -318,27 +343,43 @@ func (e *edit) reindex(old, next record, c *store.Change) error {
 	return nil
 }
 
-// indexKeys gives the index keys of a record. Its terms are taken from its JSON unless the
-// change has them.
-func (e *edit) indexKeys(r record, c *store.Change, emit func(key, value []byte) error) error {
+// terms are those of a record by the parameters of the store, and of a Reindex if there is
+// one. They are taken from its JSON unless the change has them.
+func (e *edit) terms(resourceType string, r *record, c *store.Change) ([]search.Terms, error) {
+	terms := make([]search.Terms, 1, 2)
+	if r.deleted {
+		return terms, nil
+	}
+	var err error
+	if e.store.found(c, e.index.params) {
+		terms[0] = *c.Terms
+	} else if terms[0], err = e.index.params.Extract(resourceType, r.json); err != nil {
+		return nil, err
+	}
+	if e.built == nil {
+		return terms, nil
+	}
+	built, err := e.built.params.Extract(resourceType, r.json)
+	if err != nil {
+		return nil, err
+	}
+	if e.index.params.layout(resourceType).any() {
+		e.store.building.compare(&terms[0], &built)
+	}
+	return append(terms, built), nil
+}
+
+// indexKeys gives the index keys of a record that has those terms.
+func (e *edit) indexKeys(key fhir.Key, r *record, terms []search.Terms, emit func(key, value []byte) error) error {
 	if r.deleted {
 		return nil
 	}
-	indexers := []*indexer{&e.index, e.built}
-	if e.built == nil {
-		indexers = indexers[:1]
-	}
-	for _, x := range indexers {
-		terms := c.Terms
-		if !e.store.found(c, x.params) {
-			extracted, err := x.params.Extract(e.index.resourceType, r.json)
-			if err != nil {
-				return err
-			}
-			terms = &extracted
+	for i, x := range []*indexer{&e.index, e.built} {
+		if x == nil {
+			continue
 		}
-		x.resourceType, x.id, x.emit = e.index.resourceType, e.index.id, emit
-		if err := x.each(r.at(), terms); err != nil {
+		x.resourceType, x.id, x.series, x.emit = key.Type, key.ID, r.place.series, emit
+		if err := x.each(r.at(), &terms[i]); err != nil {
 			return err
 		}
 	}
