@@ -15,13 +15,14 @@ import (
 // bundle is a page of a search or of a history, written around the stored bytes.
 // http://hl7.org/fhir/R4/bundle.html
 type bundle struct {
-	kind    string // searchset or history
-	total   int    // -1 is unknown
-	self    string
-	first   string // "" on the first page
-	next    string // "" on the last page
-	entries []entry
-	outcome []byte // an OperationOutcome about the search, or nil
+	kind     string // searchset or history
+	total    int    // -1 is unknown
+	self     string
+	first    string // "" on the first page
+	previous string // "" on the first page, and where it is not offered
+	next     string // "" on the last page
+	entries  []entry
+	outcome  []byte // an OperationOutcome about the search, or nil
 }
 
 type entry struct {
@@ -39,12 +40,15 @@ const maxLink = 2 << 10
 // https://www.rfc-editor.org/rfc/rfc8288
 func (x *exchange) page(b bundle) reply {
 	r := reply{status: http.StatusOK, body: b.json()}
-	if x.Method != http.MethodGet && x.Method != http.MethodHead || len(b.self)+len(b.first)+len(b.next) > maxLink {
+	if x.Method != http.MethodGet && x.Method != http.MethodHead || len(b.self)+len(b.first)+len(b.previous)+len(b.next) > maxLink {
 		return r
 	}
 	links := "<" + b.self + `>; rel="self"`
 	if b.first != "" {
 		links += ", <" + b.first + `>; rel="first"`
+	}
+	if b.previous != "" {
+		links += ", <" + b.previous + `>; rel="prev"`
 	}
 	if b.next != "" {
 		links += ", <" + b.next + `>; rel="next"`
@@ -54,7 +58,7 @@ func (x *exchange) page(b bundle) reply {
 
 // json is the bundle, in one allocation that is large enough.
 func (b bundle) json() []byte {
-	size := 512 + len(b.self) + len(b.first) + len(b.next) + len(b.outcome)
+	size := 512 + len(b.self) + len(b.first) + len(b.previous) + len(b.next) + len(b.outcome)
 	for _, e := range b.entries {
 		size += 320 + len(e.fullURL) + len(e.resource.JSON)
 	}
@@ -69,7 +73,7 @@ func (b bundle) json() []byte {
 	out = append(out, `,"link":[{"relation":"self","url":`...)
 	out = quote(out, b.self)
 	out = append(out, '}')
-	for _, l := range [...][2]string{{"first", b.first}, {"next", b.next}} {
+	for _, l := range [...][2]string{{"first", b.first}, {"previous", b.previous}, {"next", b.next}} {
 		if l[1] != "" {
 			out = append(out, `,{"relation":"`+l[0]+`","url":`...)
 			out = quote(out, l[1])

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kiln-health/kiln/fhir/definitions"
 	"github.com/kiln-health/kiln/fhir/search"
 )
 
@@ -27,6 +28,14 @@ type (
 		FHIRVersion    string         `json:"fhirVersion,omitempty"`
 		Format         []string       `json:"format,omitempty"`
 		PatchFormat    []string       `json:"patchFormat,omitempty"`
+	}
+	terminologyCapabilities struct {
+		capabilityStatement
+		CodeSystem []codeSystem `json:"codeSystem"`
+	}
+	codeSystem struct {
+		URI         string `json:"uri"`
+		Subsumption bool   `json:"subsumption"`
 	}
 	software struct {
 		Name        string `json:"name"`
@@ -114,7 +123,12 @@ func (s *server) capabilities(x *exchange) (reply, error) {
 		claims = &s.normative
 		types = slices.DeleteFunc(slices.Clone(types), func(t string) bool { return !slices.Contains(normative[:], t) })
 	case "terminology":
-		return document(s.statement(x, "TerminologyCapabilities", "no terminology service"))
+		t := terminologyCapabilities{capabilityStatement: s.statement(x, "TerminologyCapabilities", "no terminology service; searches know what is :above and :below a code of these systems")}
+		for _, system := range definitions.Hierarchies() {
+			t.CodeSystem = append(t.CodeSystem, codeSystem{URI: system, Subsumption: true})
+		}
+		b, err := json.Marshal(t)
+		return reply{status: http.StatusOK, body: b}, err
 	default:
 		return reply{}, badParameter("mode", "full, normative or terminology").spec("http://hl7.org/fhir/R4/http.html#capabilities")
 	}
@@ -166,6 +180,7 @@ func (s *server) restPart(types []string) restPart {
 	r := restPart{
 		Mode: "server",
 		Documentation: "JSON and XML. Patches are JSON Patch and FHIRPath Patch. " +
+			":above and :below of codes know the code systems of metadata?mode=terminology. " +
 			s.Validation.promise() + s.DeviceRules.promise(s.Validation) + " " +
 			"An unknown search parameter is ignored and named in the result unless Prefer: handling=strict is sent" + s.defaultHandling() + ".",
 		SearchParam: resultParams(),
@@ -309,9 +324,4 @@ func (s *server) promise(resourceType string, p search.Param) string {
 		says = append(says, "sorts")
 	}
 	return strings.Join(says, "; ")
-}
-
-func document(c capabilityStatement) (reply, error) {
-	b, err := json.Marshal(c)
-	return reply{status: http.StatusOK, body: b}, err
 }

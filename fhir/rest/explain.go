@@ -19,7 +19,8 @@ func (s *server) plans(ctx context.Context, in *inquiry) ([]fhir.Issue, error) {
 	var issues []fhir.Issue
 	for i, q := range in.queries {
 		if len(in.queries) == 1 {
-			if err := in.resume(&q, in.cursor); err != nil {
+			var err error
+			if q, _, err = in.resumed(); err != nil {
 				return nil, err
 			}
 		}

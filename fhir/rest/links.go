@@ -24,6 +24,7 @@ type links struct {
 	base  string            // URL of the API
 	from  string            // full URL of the entry with the resource
 	local map[string]string // full URL of an entry -> Type/ID
+	urls  bool              // not all of these are URNs
 	find  func(resourceType, condition string) (string, error)
 }
 
@@ -38,9 +39,13 @@ const (
 	narrative // has hyperlinks in it
 )
 
-// rewrite is the resource with its links replaced.
+// rewrite is the resource, which is valid JSON, with its links replaced.
 func (l *links) rewrite(resource []byte) ([]byte, error) {
-	w := linkWalk{links: l, in: resource, d: jsontext.NewDecoder(bytes.NewBuffer(resource))}
+	if !l.may(resource) {
+		return resource, nil
+	}
+	// Names were found to be unique, and texts to be UTF-8, when the Bundle was read.
+	w := linkWalk{links: l, in: resource, d: jsontext.NewDecoder(bytes.NewBuffer(resource), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))}
 	if err := w.resource(typeOf(resource)); err != nil {
 		return nil, err
 	}
@@ -48,6 +53,12 @@ func (l *links) rewrite(resource []byte) ([]byte, error) {
 		return resource, nil
 	}
 	return append(w.out, resource[w.copied:]...), nil
+}
+
+// may reports whether a resource can have a link that is replaced, or refused: to a URN, to a
+// condition, or to the URL of an entry. An escape may hide one.
+func (l *links) may(resource []byte) bool {
+	return l.urls || bytes.ContainsAny(resource, "?\\&") || bytes.Contains(resource, []byte("urn:"))
 }
 
 // linkWalk walks a resource with its definition beside it.

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ func (s *server) read(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	found, err := s.store.Read(x.Context(), x.key)
+	if errors.Is(err, store.ErrNotFound) {
+		return s.readOurs(x, part, err)
+	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -32,6 +36,19 @@ func (s *server) read(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	return reply{status: http.StatusOK, body: body}.of(found).with("Content-Location", x.base+"/"+found.Key.String()), nil
+}
+
+// readOurs is read of what is defined here and not stored, else the error of the store.
+func (s *server) readOurs(x *exchange, part part, missing error) (reply, error) {
+	found, ok, err := s.ours(x.key)
+	if err != nil {
+		return reply{}, err
+	}
+	if !ok {
+		return reply{}, missing
+	}
+	body, err := part.of(found)
+	return reply{status: http.StatusOK, body: body}, err
 }
 
 // unchanged reports whether the client has this version already.

@@ -70,7 +70,11 @@ func (s *server) fromStore(x *exchange, err error) *refused {
 		return r
 	}
 	if e, ok := errors.AsType[*fhir.Error](err); ok { // the store says what a client can mend: a chain that leads too far
-		return bad(e)
+		r := bad(e)
+		if len(e.Issues) > 0 && e.Issues[0].Code == fhir.CodeTooLong { // than the store can keep
+			r.reply.status = http.StatusRequestEntityTooLarge
+		}
+		return r
 	}
 	switch {
 	case errors.Is(err, store.ErrGone):
@@ -83,6 +87,10 @@ func (s *server) fromStore(x *exchange, err error) *refused {
 		return conflict(x, err)
 	case errors.Is(err, context.Canceled) && x.Request.Context().Err() != nil:
 		return refuse(statusClientGone, fhir.CodeTransient, "the client ended the request")
+	case errors.Is(err, store.ErrUnavailable):
+		s.log.LogAttrs(x.Context(), slog.LevelWarn, "the store cannot be reached", slog.String("request", x.id), slog.Any("error", err))
+		return unavailable("the server cannot reach its store").
+			fix("try again; a write may have been done all the same, so look for it first")
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable("the request took longer than it may").
 			fix("search for less, or try again; a write may have been done all the same, so look for it first")

@@ -55,6 +55,8 @@ func TestFailuresOfTheStore(t *testing.T) {
 		{"a lost race with If-Match is 412", fmt.Errorf("embedded: %w", &store.ConflictError{Key: key, Current: "2"}), `If-Match: W/"1"`, 412, "conflict", false},
 		{"a deadline is 503", context.DeadlineExceeded, "", 503, "transient", true},
 		{"a chain that leads too far is 400", fmt.Errorf("embedded: %w", fhir.Errorf(fhir.CodeTooCostly, "", "too many")), "", 400, "too-costly", false},
+		{"what no store can keep is 413", fmt.Errorf("mongo: %w", fhir.Errorf(fhir.CodeTooLong, "", "too much").WithFix("send less")), "", 413, "too-long", false},
+		{"a store that cannot be reached is 503", fmt.Errorf("mongo: %s: %w", secret, store.ErrUnavailable), "", 503, "transient", true},
 		{"a closed store is 503", fmt.Errorf("embedded: %w", store.ErrClosed), "", 503, "transient", true},
 		{"anything else is 500 and tells nothing", errors.New("disk of " + secret + " is full"), "", 500, "exception", false},
 	} {

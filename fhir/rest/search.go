@@ -30,6 +30,7 @@ type inquiry struct {
 type found struct {
 	resources []fhir.Resource
 	next      string // the cursor of the next page, "" on the last
+	previous  string // that of the page before, "" on the first, and where it is not offered
 	total     int    // -1 is unknown
 }
 
@@ -219,11 +220,16 @@ func (s *server) searchset(x *exchange, in *inquiry, page found) (bundle, error)
 		}
 		in.issues = append(in.issues, plans...)
 	}
-	if q.Count == 0 && !in.explain {
-		return b, nil // the total alone: http://hl7.org/fhir/R4/search.html#count
+	if q.Count == 0 {
+		// The total alone, and what must be known of it: http://hl7.org/fhir/R4/search.html#count
+		b.outcome = in.outcome()
+		return b, nil
 	}
 	if in.cursor != "" {
 		b.first = in.page(x.base, "")
+	}
+	if page.previous != "" {
+		b.previous = in.page(x.base, page.previous)
 	}
 	if page.next != "" {
 		b.next = in.page(x.base, page.next)
@@ -251,10 +257,16 @@ func (s *server) searchset(x *exchange, in *inquiry, page found) (bundle, error)
 			return b, err
 		}
 	}
-	if len(in.issues) > 0 {
-		b.outcome = fhir.OperationOutcome(in.issues...)
-	}
+	b.outcome = in.outcome()
 	return b, nil
+}
+
+// outcome tells what was found about the search itself, nil if nothing.
+func (in *inquiry) outcome() []byte {
+	if len(in.issues) == 0 {
+		return nil
+	}
+	return fhir.OperationOutcome(in.issues...)
 }
 
 // add appends the wanted part of a resource.

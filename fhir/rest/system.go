@@ -119,16 +119,7 @@ func (s *server) shared(types []string, name string) bool {
 // find is the page of matches.
 func (s *server) find(ctx context.Context, in *inquiry) (found, error) {
 	if !in.several || len(in.queries) == 1 {
-		q := in.queries[0]
-		if err := in.resume(&q, in.cursor); err != nil {
-			return found{}, err
-		}
-		page, err := s.store.Search(ctx, q)
-		f := found{resources: page.Resources, total: page.Total}
-		if page.Next != nil {
-			f.next = page.Next.Encode(q)
-		}
-		return f, err
+		return s.findPage(ctx, in)
 	}
 	f := found{total: -1}
 	if q := in.queries[0]; q.Count == 0 || q.Total != search.TotalNone {
@@ -153,19 +144,6 @@ func (s *server) find(ctx context.Context, in *inquiry) (found, error) {
 	return f, err
 }
 
-// resume puts the page behind a cursor of the query.
-func (in *inquiry) resume(q *search.Query, cursor string) error {
-	if cursor == "" {
-		return nil
-	}
-	c, err := search.DecodeCursor(cursor, *q)
-	if err != nil {
-		return bad(err)
-	}
-	q.After = &c
-	return nil
-}
-
 // place is where a page over several types begins: the cursor has the type of the last match
 // before it and the cursor of that one, which is empty at the beginning of a type.
 func (in *inquiry) place() (index int, after *search.Cursor, err error) {
@@ -179,8 +157,14 @@ func (in *inquiry) place() (index int, after *search.Cursor, err error) {
 			fix("follow the links of the first page without changing them").spec("http://hl7.org/fhir/R4/http.html#paging")
 	}
 	q := in.queries[index]
-	err = in.resume(&q, rest)
-	return index, q.After, err
+	if rest == "" {
+		return index, nil, nil
+	}
+	c, err := search.DecodeCursor(rest, q)
+	if err != nil {
+		return 0, nil, bad(err)
+	}
+	return index, &c, nil
 }
 
 // chain fills a page with the matches of one type after the other, each in its own order.
@@ -297,15 +281,12 @@ func (src *source) fill(ctx context.Context) error {
 }
 
 func (src *source) add(resources []fhir.Resource) error {
-	for _, r := range resources {
-		var terms search.Terms
-		if slices.ContainsFunc(src.q.Sort, func(k search.Sort) bool { return k.Param != "_id" && k.Param != "_lastUpdated" }) {
-			var err error
-			if terms, err = src.s.parameters().Extract(r.Type, r.JSON); err != nil {
-				return err
-			}
+	for i := range resources {
+		at, err := src.s.placeOf(&src.q, &resources[i])
+		if err != nil {
+			return err
 		}
-		src.items = append(src.items, placed{r, src.q.SortKeys(r.Key, r.LastUpdated, &terms)})
+		src.items = append(src.items, placed{resources[i], at})
 	}
 	return nil
 }

@@ -72,8 +72,8 @@ func TestSearchOverTypes(t *testing.T) {
 				}
 				want(t, "pages of "+count, all, matches...)
 			}
-			if b := a.send(t, "GET", "/fhir"+c.query+"&_summary=count", "").bundle(t); *b.Total != len(matches) || len(b.Entry) != 0 {
-				t.Errorf("count %d", *b.Total)
+			if b := a.send(t, "GET", "/fhir"+c.query+"&_summary=count", "").bundle(t); *b.Total != len(matches) || slices.ContainsFunc(b.entries(t), func(e string) bool { return e != "!" }) {
+				t.Errorf("count %d, entries %v", *b.Total, b.entries(t))
 			}
 		})
 	}

@@ -25,6 +25,7 @@ type transaction struct {
 	changed  map[fhir.Key]*step // the entry that changes a resource
 	replaced int                // how many of them are no longer what is stored
 	local    map[string]string  // fullUrl of an entry -> Type/ID
+	urls     bool               // not all of these are URNs
 	referred map[string]string  // conditional reference -> Type/ID
 }
 
@@ -120,7 +121,7 @@ func (t *transaction) step(i int, e *sentEntry) (*step, error) {
 		st.patch, err = patchIn(e.Resource)
 		return st, err
 	}
-	resourceType, id, _, err := fhir.Parse(e.Resource)
+	resourceType, id, err := t.headOf(e.Resource, y.Method)
 	switch {
 	case err != nil:
 		return st, bad(err)
@@ -131,6 +132,19 @@ func (t *transaction) step(i int, e *sentEntry) (*step, error) {
 	}
 	st.id = id
 	return st, nil
+}
+
+// headOf is the type and the id of the resource of an entry. The Bundle that it is in was read, so
+// that it is JSON and compact. If it was validated, too, no more of it is read than is needed.
+func (t *transaction) headOf(resource []byte, method string) (resourceType, id string, err error) {
+	if t.Validation != ValidateNothing {
+		resourceType = typeOf(resource)
+		if resourceType != "" && method == http.MethodPost {
+			return resourceType, "", nil // the store gives it another
+		}
+	}
+	resourceType, id, _, err = fhir.Parse(resource)
+	return resourceType, id, err
 }
 
 // askable refuses a transaction with a question that cannot be answered, before it is too
@@ -145,7 +159,7 @@ func (t *transaction) askable(st *step) error {
 
 // attempt decides what each entry changes, and writes it.
 func (t *transaction) attempt() error {
-	t.changed, t.replaced, t.local, t.referred = map[fhir.Key]*step{}, 0, map[string]string{}, map[string]string{}
+	t.changed, t.replaced, t.local, t.urls, t.referred = map[fhir.Key]*step{}, 0, map[string]string{}, false, map[string]string{}
 	for _, st := range t.steps {
 		st.changes, st.match, st.gone = nil, nil, false
 	}
@@ -331,6 +345,7 @@ func (t *transaction) name(st *step) error {
 			fix("give each its own").spec("http://hl7.org/fhir/R4/bundle.html#bundle-unique")
 	}
 	t.local[st.fullURL] = key.String()
+	t.urls = t.urls || !strings.HasPrefix(st.fullURL, "urn:")
 	return nil
 }
 
@@ -339,7 +354,7 @@ func (t *transaction) fill(st *step) error {
 	if len(st.changes) == 0 || st.gone {
 		return nil
 	}
-	l := links{base: t.x.base, from: st.fullURL, local: t.local, find: t.reference}
+	l := links{base: t.x.base, from: st.fullURL, local: t.local, urls: t.urls, find: t.reference}
 	c := &st.changes[0]
 	if st.Method != http.MethodPatch {
 		var err error
