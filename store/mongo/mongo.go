@@ -1,0 +1,445 @@
+// Package mongo is the store for production: a MongoDB database, on a replica set, sharded when
+// one machine is not enough. Any number of servers may have it open.
+//
+// # Collections
+//
+//	Observation, Device, …   the current versions of a type, deletions among them
+//	Observation.history, …   their earlier versions: {_id: "id/v", id, v, lu, end, del, raw}
+//	journal                  what Ingest keeps: {_id, shelf, id, raw}
+//	claims                   what conditional creates keep each other out with; forgotten after an hour
+//	intents, intents.parts   writes under way where there are no transactions
+//	kiln                     the layout's version, the search parameters' fingerprint, leases
+//
+// A document has the JSON of its resource byte for byte, and beside it fields for indexes, as
+// package layout says. Nothing is ever read out of the BSON of a resource.
+//
+// # What is atomic
+//
+// In a replica set or a sharded cluster a Write is one insert, if it puts one new resource, and
+// else one transaction: all of it is there at once, or nothing. New resources that come at the
+// same time are inserted together, each for itself. Searches and histories read a snapshot
+// (MongoDB 5.0 and later) or in a transaction (4.4): page and total are of one state. Pages that
+// follow are of the newest state, each one.
+//
+// On a single server that is no replica set there are no transactions. A Write of one new
+// resource is one insert. Every other one is an intent, see intent.go: its resources are locked, all
+// that it will write is stored beside, one update of one document is the moment at which it
+// is done, and then its parts become visible one after the other. If the process ends before
+// that moment nothing has happened; if it ends behind it, the next Open, and within half a
+// minute every other server, carries on. Within a process no search sees a part of a write:
+// it waits. What a reader in another process may see meanwhile: some of the resources of one
+// Write as they are behind it, and the others as they were before; a version that was just
+// replaced in the history and as current, which History gives once. A resource that many write at
+// once, one at a time, may be missed or counted twice by a search that reads while its place in an
+// index moves. Watch needs a replica set.
+//
+// A condition None excludes within a process, in both, whatever it asks for. Between processes
+// it does if the conditions that compete ask for an identifier, all of them, or for a
+// reference, or for neither: see claimKeys.
+//
+// # What is durable
+//
+// The write concern is majority with journal unless the URI says otherwise: what is
+// acknowledged survives the loss of any minority of the members. Reads are of what a majority has,
+// from the primary unless the URI has a read preference; from another member they may be
+// behind what was just written. Writes always look at the primary. After an error that
+// ended the wait a write may be found later, as a whole.
+//
+// # Limits
+//
+// A document has at most 16 MiB, JSON and index fields together; what is larger is refused
+// before it is sent. A write has at most 100,000 changes, and in a replica set MongoDB gives a
+// transaction a minute. An entry of the journal has at most 64 MiB. A page has at most 32 MiB.
+// All servers of a database must have the same search parameters: one that is changed while they
+// run, see Reindex, is known to the others when they are started anew.
+//
+// docs/mongodb.md says how to set it up, size it and shard it, and against what it has been run.
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
+	"github.com/kiln-health/kiln/store/mongo/layout"
+)
+
+// Options of Open. Nil is all defaults. What is about the connection is in the URI.
+type Options struct {
+	// Now is the clock of lastUpdated. The default is time.Now.
+	Now func() time.Time
+	// Logger is told of index builds, recovered writes and lost connections: never of patient
+	// data, nor of the URI. The default says nothing.
+	Logger *slog.Logger
+	// Parameters are the search parameters that resources are indexed by: search.R4() by
+	// default. With others than last time the store is indexed anew when it is opened.
+	Parameters *search.Parameters
+	// Load, if it is set, gives the parameters instead. It is called by Open with the
+	// SearchParameter resources of the store, so that a server that keeps its own there need not
+	// index anew at every start.
+	Load func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)
+}
+
+// Store is a store in a MongoDB database. Its methods may be called from any number of
+// goroutines, and any number of processes may have the same database open.
+type Store struct {
+	client *driver.Client
+	db     *driver.Database
+	hosts  string // for people
+	now    func() time.Time
+	log    *slog.Logger
+	seed   maphash.Seed // tells which stripe locks a resource
+	limits limits
+
+	// transactional: the deployment has transactions; snapshots: and reads of one state
+	// outside of them, too.
+	transactional, snapshots bool
+
+	// mu is held for reading by every running call and for writing by Close.
+	mu     sync.RWMutex
+	closed bool
+	// ending is closed when Close begins: what works in the background ends.
+	ending     context.Context
+	end        context.CancelFunc
+	background sync.WaitGroup
+
+	stripes  [stripeCount]chan struct{}
+	claims   claims
+	inserter *inserter
+	indexes  *indexes
+	counters counters
+	opened   *search.Parameters // those of Open
+	// visible, where there are no snapshots, is held for writing while the parts of one write
+	// become visible, and for reading by searches.
+	visible sync.RWMutex
+
+	// indexing is held for reading by every write, and for writing to change what writes index.
+	indexing sync.RWMutex
+	params   atomic.Pointer[parameters]
+	building *parameters // what a Reindex makes documents ready for, or nil
+	// mixed: documents may have index fields by other definitions, too; see reindex.go.
+	mixed atomic.Bool
+
+	// fault, if tests set it, is asked before every step of a write that has several.
+	fault func(step string) error
+}
+
+// limits of one call.
+type limits struct {
+	// pageBytes is where a page ends early: it is shorter than asked, and Next leads on.
+	pageBytes int
+	// documentBytes is the largest document that is sent.
+	documentBytes int
+	// changes are those of one write.
+	changes int
+}
+
+// MongoDB's limit is 16 MiB. What surrounds a document while its write is not finished needs some.
+func defaultLimits() limits {
+	return limits{pageBytes: 32 << 20, documentBytes: 16<<20 - 16<<10, changes: 100_000}
+}
+
+var (
+	_ store.Store     = (*Store)(nil)
+	_ store.Journal   = (*Store)(nil)
+	_ store.Explainer = (*Store)(nil)
+	_ store.Reindexer = (*Store)(nil)
+	_ store.Watcher   = (*Store)(nil)
+	_ store.Archive   = (*Store)(nil)
+	_ store.Monitored = (*Store)(nil)
+)
+
+// selectionTimeout is how long a server is looked for, unless the URI says otherwise.
+const selectionTimeout = 10 * time.Second
+
+// Open opens the store in the database that the URI names, "kiln" if it names none, and
+// creates what is not there yet. It is an error, a *Fault where MongoDB is its cause, if no
+// server answers in time, if the user may not, if the server is too old, if the database has
+// something else in it, or if a newer program wrote it. No error has a password in it.
+func Open(ctx context.Context, uri string, opt *Options) (*Store, error) {
+	p, err := parseURI(uri)
+	if err != nil {
+		return nil, fmt.Errorf("mongo: open: %w", err)
+	}
+	s, err := open(ctx, uri, p, opt)
+	if err != nil {
+		return nil, fmt.Errorf("mongo: open %s: %w", Redact(uri), told(ctx, err))
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, uri string, p parts, opt *Options) (*Store, error) {
+	var o Options
+	if opt != nil {
+		o = *opt
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Parameters == nil {
+		o.Parameters = search.R4()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		hosts: p.hosts, now: o.Now, log: o.Logger, seed: maphash.MakeSeed(), limits: defaultLimits(), opened: o.Parameters,
+	}
+	s.params.Store(newParameters(o.Parameters))
+	s.ending, s.end = context.WithCancel(context.Background())
+	for i := range s.stripes {
+		s.stripes[i] = make(chan struct{}, 1)
+	}
+	s.inserter = &inserter{insert: s.insertMany}
+	s.indexes = &indexes{store: s}
+	co, err := clientOptions(uri)
+	if err != nil {
+		return nil, err
+	}
+	s.counters.watch(co)
+	if s.client, err = driver.Connect(co); err != nil {
+		return nil, errURI // the driver's text may repeat parts of it
+	}
+	if err := s.begin(ctx, p.database, co, o.Load); err != nil {
+		s.end()
+		s.background.Wait()
+		s.disconnect()
+		return nil, err
+	}
+	return s, nil
+}
+
+// clientOptions are those of the URI and, where it says nothing, ours. It connects to nothing.
+func clientOptions(uri string) (*options.ClientOptions, error) {
+	co := options.Client().ApplyURI(uri)
+	if err := co.Validate(); err != nil {
+		// The driver's text repeats parts of the URI.
+		if _, ok := errors.AsType[*net.DNSError](err); ok {
+			return nil, &Fault{What: "the servers of the mongodb+srv URI cannot be looked up", Fix: "check its host name and the name server; or list the hosts in a mongodb:// URI", Unavailable: true}
+		}
+		return nil, errors.Join(errURI, errors.New("an option of the URI is unknown, has no such value, or contradicts another"))
+	}
+	if co.AppName == nil {
+		co.SetAppName("kiln")
+	}
+	if co.ServerSelectionTimeout == nil {
+		co.SetServerSelectionTimeout(selectionTimeout)
+	}
+	if co.ConnectTimeout == nil {
+		co.SetConnectTimeout(selectionTimeout)
+	}
+	if co.WriteConcern == nil {
+		journal := true
+		co.SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal})
+	}
+	return co, nil
+}
+
+func (s *Store) begin(ctx context.Context, database string, co *options.ClientOptions, load func(iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)) error {
+	h, err := s.hello(ctx)
+	if err != nil {
+		return err
+	}
+	if h.MaxWireVersion < minWireVersion {
+		return tooOld()
+	}
+	s.transactional = h.SetName != "" || h.Msg == "isdbgrid"
+	s.snapshots = s.transactional && h.MaxWireVersion >= snapshotWireVersion
+	do := options.Database()
+	if s.transactional && co.ReadConcern == nil {
+		do.SetReadConcern(readconcern.Majority())
+	}
+	s.db = s.client.Database(database, do)
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	if h.Msg == "isdbgrid" {
+		if err := s.checkShardKeys(ctx); err != nil {
+			return err
+		}
+	}
+	if load != nil {
+		p, err := load(s.stored(ctx, "SearchParameter"))
+		if err != nil {
+			return fmt.Errorf("search parameters: %w", err)
+		}
+		s.opened = p
+		s.params.Store(newParameters(p))
+	}
+	return s.complete(ctx)
+}
+
+// snapshotWireVersion is that of MongoDB 5.0.
+const snapshotWireVersion = 13
+
+// greeting is what a server says of itself.
+type greeting struct {
+	SetName           string `bson:"setName"`
+	Msg               string `bson:"msg"`
+	MaxWireVersion    int    `bson:"maxWireVersion"`
+	IsWritablePrimary bool   `bson:"isWritablePrimary"`
+	IsMaster          bool   `bson:"ismaster"`
+	ReadOnly          bool   `bson:"readOnly"`
+}
+
+// hello asks the primary who it is. That there is one is part of the answer.
+func (s *Store) hello(ctx context.Context) (greeting, error) {
+	var g greeting
+	admin := s.client.Database("admin")
+	opt := options.RunCmd().SetReadPreference(readpref.Primary())
+	err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}, opt).Decode(&g)
+	if hasCode(err, codeCommandNotFound) {
+		err = admin.RunCommand(ctx, bson.D{{Key: "isMaster", Value: 1}}, opt).Decode(&g)
+	}
+	if err != nil {
+		return g, err
+	}
+	if !g.IsWritablePrimary && !g.IsMaster || g.ReadOnly {
+		return g, faultOfCode(codeNotPrimary, "")
+	}
+	return g, nil
+}
+
+// enter is called at the beginning of every call, leave at its end.
+func (s *Store) enter() error {
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.mu.RUnlock() }
+
+// Close waits for running calls and closes all connections. A second Close does nothing.
+// A Watch ends at once.
+func (s *Store) Close() error {
+	s.end()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.inserter.wait()
+	s.background.Wait()
+	s.disconnect()
+	return nil
+}
+
+// disconnect closes the connections. What it could fail at is of no consequence any more:
+// telling servers of sessions that they forget by themselves.
+func (s *Store) disconnect() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := s.client.Disconnect(ctx); err != nil {
+		s.log.Debug("the connections to MongoDB did not close well", "error", told(ctx, err))
+	}
+}
+
+// collection of the current versions of a type, historyOf of the earlier ones.
+func (s *Store) collection(resourceType string) *driver.Collection {
+	return s.db.Collection(resourceType)
+}
+func (s *Store) historyOf(resourceType string) *driver.Collection {
+	return s.db.Collection(layout.HistoryCollection(resourceType))
+}
+
+// Collections that are not of a type.
+const (
+	metaCollection    = "kiln"
+	journalCollection = "journal"
+	claimsCollection  = "claims"
+	intentsCollection = "intents"
+	partsCollection   = "intents.parts"
+)
+
+// consistent calls f so that all that it reads with its context is of one state of the
+// store, as far as the deployment can do that.
+func (s *Store) consistent(ctx context.Context, f func(ctx context.Context) error) error {
+	if !s.transactional {
+		s.visible.RLock()
+		defer s.visible.RUnlock()
+		return f(ctx)
+	}
+	for try := 0; ; try++ {
+		err := s.inSnapshot(ctx, f)
+		if try >= 5 || !hasCode(err, codeSnapshotUnavailable) && !hasCode(err, codeSnapshotTooOld) {
+			return err
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) inSnapshot(ctx context.Context, f func(ctx context.Context) error) error {
+	if !s.snapshots {
+		return s.transaction(ctx, f)
+	}
+	session, err := s.client.StartSession(options.Session().SetSnapshot(true))
+	if err != nil {
+		return err
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	return f(driver.NewSessionContext(ctx, session))
+}
+
+// transaction calls f in a transaction and commits it. While others are in the way f is
+// called again: it must not keep anything of an earlier call.
+func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) error) error {
+	session, err := s.client.StartSession()
+	if err != nil {
+		return err
+	}
+	defer session.EndSession(context.WithoutCancel(ctx))
+	opt := options.Transaction().SetReadConcern(readconcern.Snapshot()).SetReadPreference(readpref.Primary())
+	tries := 0
+	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
+		if tries++; tries > 1 {
+			s.counters.retries.Add(1)
+		}
+		return nil, f(ctx)
+	}, opt)
+	return err
+}
+
+// pause is longer from try to try, and never as long for two who got into each other's way.
+func pause(ctx context.Context, try int) error {
+	d := time.Duration(1<<min(try, 6)) * time.Millisecond
+	d += time.Duration(jitter(int64(d)))
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func inTransaction(ctx context.Context) bool {
+	session := driver.SessionFromContext(ctx)
+	return session != nil && session.TransactionRunning()
+}
+
+// withoutSession is ctx for what is no part of the session at hand.
+func withoutSession(ctx context.Context) context.Context { return driver.NewSessionContext(ctx, nil) }
