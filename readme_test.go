@@ -74,7 +74,7 @@ func TestTheReadmeDoesWhatItSays(t *testing.T) {
 		if strings.HasPrefix(b.text, "make ") || strings.HasPrefix(b.text, "docker ") {
 			continue
 		}
-		script := strings.NewReplacer("go run -tags nomsgpack ./cmd/kiln", binary, "127.0.0.1:8080", address).Replace(b.text)
+		script := strings.NewReplacer("go run -tags nomsgpack ./cmd/kiln", binary, "127.0.0.1:8080", address, "./kiln-", dir+"/kiln-").Replace(b.text)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		c := exec.CommandContext(ctx, "bash", "-c", "set -eo pipefail\n"+script)
 		var out, stderr bytes.Buffer

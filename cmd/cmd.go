@@ -82,7 +82,7 @@ configuration) · 2 wrong usage · 3 could not run (no file, no server, no store
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	root.AddCommand(p.serve(), p.convert(), p.send(), p.validate(), p.adapter(), p.checkConfig(), p.config(), p.version())
+	root.AddCommand(p.serve(), p.convert(), p.send(), p.validate(), p.backup(), p.restore(), p.verify(), p.export(), p.importVerb(), p.load(), p.adapter(), p.checkConfig(), p.config(), p.version())
 	ran, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK

@@ -87,7 +87,8 @@ func TestEveryVerbAnswersWithItsExitCode(t *testing.T) {
 		{"a configuration that is right", []string{"check-config", file("right.yaml", "listen: 127.0.0.1:9999\n")}, "", ExitOK, "is right: it listens on 127.0.0.1:9999", ""},
 		{"a configuration that is not there", []string{"check-config", "nowhere.yaml"}, "", ExitNoRun, "", "nowhere.yaml"},
 		{"serve beyond this machine", []string{"serve", "--listen", "0.0.0.0:0"}, "", ExitUsage, "", "nobody is authenticated"},
-		{"serve from a store that is not built in", []string{"serve", "--store", "mongodb://localhost"}, "", ExitUsage, "", "this build has no MongoDB store"},
+		{"serve from a MongoDB that is not there", []string{"serve", "--store", "mongodb://me:S3cret@127.0.0.1:1/x?serverSelectionTimeoutMS=300"}, "", ExitNoRun, "", "open mongodb://***@127.0.0.1:1/x: MongoDB cannot be reached"},
+		{"serve from a MongoDB with an option that it has not", []string{"serve", "--store", "mongodb://me:S3cret@127.0.0.1:1/x?tls=maybe"}, "", ExitUsage, "", "an option of the URI is unknown"},
 		{"serve at no address", []string{"serve", "--listen", "nowhere"}, "", ExitUsage, "", "want host:port"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -103,7 +104,39 @@ func TestEveryVerbAnswersWithItsExitCode(t *testing.T) {
 			if !strings.Contains(stderr, test.stderr) {
 				t.Errorf("standard error lacks %q:\n%.2000s", test.stderr, stderr)
 			}
+			if strings.Contains(stderr, "S3cret") {
+				t.Errorf("standard error has a password:\n%.2000s", stderr)
+			}
 		})
+	}
+}
+
+func TestAPasswordIsNotShown(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kiln.yaml")
+	check := func(line string, want int) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("handling: strict\n"+line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, stderr := kiln(t, "", "check-config", file)
+		if code != want || strings.Contains(out+stderr, "S3cret") {
+			t.Errorf("%q: exit code %d, want %d\n%s%s", line, code, want, out, stderr)
+		}
+	}
+	check("store: mongodb://me:S3cret@db1,db2:27018/kiln?replicaSet=rs0", ExitOK)
+	check("store: mongodb+srv://me:S3cret@db.example/kiln", ExitOK)
+	check("store: mongodb://me:S3cret@db/kiln?tls=maybe", ExitFailed)
+	check("store: mongodb://me:S3cr/S3cret@S3cret@/kiln", ExitFailed)
+	check("store: [mongodb://me:S3cret@db/kiln]", ExitFailed)
+	check("store: mongodb://me:S3cret@db: kiln", ExitFailed)
+
+	t.Setenv(storeVariable, "mongodb://me:S3cret@db7/kiln")
+	if c, err := loadConfig(""); err != nil || shownStore(c.Store) != "mongodb://***@db7/kiln" {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv(storeVariable, "S3cret")
+	if _, err := loadConfig(""); err == nil || strings.Contains(err.Error(), "S3cret") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/kiln-health/kiln/adapters"
 	"github.com/kiln-health/kiln/adapters/when"
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/store/mongo"
 )
 
 // sampleConfig is the commented configuration with every key and its default. The
@@ -86,30 +88,42 @@ type configError frame
 
 func (e *configError) Error() string { return frame(*e).String() }
 
-// loadConfig is the defaults with the file over them; file may be "". Unknown keys and
-// wrong values are a *configError.
+// loadConfig is the defaults with the file over them, and the environment over that; file may
+// be "". Unknown keys and wrong values are a *configError.
 func loadConfig(file string) (*Config, error) {
 	c := &Config{}
 	if err := decodeConfig(sampleConfig, c); err != nil {
 		return nil, fmt.Errorf("the built-in defaults: %w", err)
 	}
-	if file == "" {
-		return c, nil
+	if file != "" {
+		if err := readFile(file, c); err != nil {
+			return nil, err
+		}
 	}
+	if name := os.Getenv(storeVariable); name != "" {
+		if _, _, err := parseStore(name); err != nil {
+			return nil, fmt.Errorf("the environment variable %s: %w", storeVariable, err)
+		}
+		c.Store = name
+	}
+	return c, nil
+}
+
+func readFile(file string, c *Config) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := decodeConfig(content, c); err != nil {
 		if e, ok := errors.AsType[*configError](err); ok {
 			e.File = file
 			if lines := strings.Split(string(content), "\n"); e.Line >= 1 && e.Line <= len(lines) {
-				e.Text = strings.TrimRight(lines[e.Line-1], "\r")
+				e.Text = redacted(strings.TrimRight(lines[e.Line-1], "\r"))
 			}
 		}
-		return nil, err
+		return err
 	}
-	return c, nil
+	return nil
 }
 
 func decodeConfig(content []byte, c *Config) error {
@@ -134,7 +148,7 @@ func decodeConfig(content []byte, c *Config) error {
 
 // syntaxError takes the line out of yaml's "yaml: line 3: …".
 func syntaxError(err error) error {
-	what := strings.TrimPrefix(err.Error(), "yaml: ")
+	what := redacted(strings.TrimPrefix(err.Error(), "yaml: "))
 	e := &configError{What: what, Line: 1, Column: 1, Fix: "compare it with the output of `kiln config`"}
 	if i := strings.Index(what, "line "); i >= 0 {
 		number, rest, _ := strings.Cut(what[i+len("line "):], ":")
@@ -188,7 +202,7 @@ var wantedValue = map[string]string{
 	"required":      "give it a value",
 	"hostname_port": "write host:port, as in 127.0.0.1:8080",
 	"http_url":      "write a URL, as in https://ehr.example/fhir",
-	"store":         "write embedded:DIRECTORY or memory:",
+	"store":         "write embedded:DIRECTORY, mongodb://HOST/DATABASE, or memory:",
 	"zone":          "write an IANA zone such as Europe/Berlin, or an offset such as +02:00",
 	"identifier":    "write system|value, as in http://hospital.example/mrn|4711",
 	"origin":        "write scheme://host without a path, as in https://app.example, or * for any",
@@ -280,18 +294,43 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// parseStore splits embedded:DIRECTORY or memory:.
-func parseStore(s string) (kind, directory string, err error) {
-	kind, directory, _ = strings.Cut(s, ":")
+// storeForms are the ways to name a store.
+const storeForms = "want embedded:DIRECTORY, mongodb://[user:password@]host[,host…]/database[?options], or memory: for nothing kept"
+
+// parseStore splits embedded:DIRECTORY or memory:. Of mongodb:// and mongodb+srv:// it gives the
+// whole connection string as where the store is. Its errors repeat nothing of it.
+func parseStore(s string) (kind, where string, err error) {
+	kind, where, _ = strings.Cut(s, ":")
 	switch {
-	case kind == "embedded" && directory != "", kind == "memory" && directory == "":
-		return kind, directory, nil
+	case kind == "embedded" && where != "", kind == "memory" && where == "":
+		return kind, where, nil
 	case kind == "mongodb", kind == "mongodb+srv":
-		return "", "", errors.New("this build has no MongoDB store; want embedded:DIRECTORY, or memory: for nothing kept")
+		if err := mongo.CheckURI(s); err != nil {
+			return "", "", err
+		}
+		return "mongodb", s, nil
 	default:
-		return "", "", errors.New("want embedded:DIRECTORY, or memory: for nothing kept")
+		return "", "", errors.New(storeForms)
 	}
 }
+
+// shownStore is the name of a store for people: without user, password and options.
+func shownStore(s string) string {
+	if strings.HasPrefix(s, "mongodb") {
+		return mongo.Redact(s)
+	}
+	return s
+}
+
+// secret is what stands before the host in a connection string.
+var secret = regexp.MustCompile(`(mongodb(?:\+srv)?://).*@`)
+
+// redacted is a line of a file without the password of a connection string.
+func redacted(line string) string { return secret.ReplaceAllString(line, "${1}***@") }
+
+// storeVariable is the environment variable that names the store in place of the file: for a
+// password that is to be in neither a file nor a command line.
+const storeVariable = "KILN_STORE"
 
 // loopback reports whether an address to listen at is reachable from this machine only.
 func loopback(listen string) bool {

@@ -32,7 +32,7 @@ func (p *program) checkConfig() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(p.out, "%s is right: it listens on %s, keeps resources in %s, and knows %d sources\n", args[0], c.Listen, c.Store, len(c.Sources))
+			_, err = fmt.Fprintf(p.out, "%s is right: it listens on %s, keeps resources in %s, and knows %d sources\n", args[0], c.Listen, shownStore(c.Store), len(c.Sources))
 			return err
 		},
 	}

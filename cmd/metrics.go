@@ -11,7 +11,7 @@ import (
 
 	"github.com/kiln-health/kiln/adapters"
 	"github.com/kiln-health/kiln/adapters/ingest"
-	"github.com/kiln-health/kiln/store/embedded"
+	"github.com/kiln-health/kiln/store"
 )
 
 // metrics are what /metrics tells. Labels are routes, methods, status codes and names of
@@ -23,7 +23,7 @@ type metrics struct {
 	rows     *prometheus.CounterVec
 }
 
-func newMetrics(s *embedded.Store) *metrics {
+func newMetrics(s store.Monitored) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -33,10 +33,32 @@ func newMetrics(s *embedded.Store) *metrics {
 		payloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kiln_payloads_total", Help: "Payloads by what became of them."}, []string{"adapter", "outcome"}),
 		rows:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kiln_rows_total", Help: "Rows of payloads by what became of them."}, []string{"adapter", "outcome"}),
 	}
-	m.registry.MustRegister(m.requests, m.payloads, m.rows, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kiln_store_disk_bytes", Help: "Space that the store takes on disk."},
-			func() float64 { return float64(s.Stats().DiskBytes) }))
+	m.registry.MustRegister(m.requests, m.payloads, m.rows, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), storeMetrics{s})
 	return m
+}
+
+// storeMetrics are those that a store tells, which ones it only knows when it is asked.
+type storeMetrics struct{ store store.Monitored }
+
+// Describe says nothing: there is no list.
+func (storeMetrics) Describe(chan<- *prometheus.Desc) {}
+
+func (s storeMetrics) Collect(to chan<- prometheus.Metric) {
+	for _, m := range s.store.Metrics() {
+		kind := prometheus.GaugeValue
+		if m.Counter {
+			kind = prometheus.CounterValue
+		}
+		var label, value []string
+		if m.Label[0] != "" {
+			label, value = m.Label[:1], m.Label[1:]
+		}
+		metric, err := prometheus.NewConstMetric(prometheus.NewDesc("kiln_"+m.Name, m.Help, label, nil), kind, m.Value, value...)
+		if err != nil {
+			metric = prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
+		}
+		to <- metric
+	}
 }
 
 func (m *metrics) handler() http.Handler {

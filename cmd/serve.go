@@ -19,7 +19,9 @@ import (
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/rest"
 	"github.com/kiln-health/kiln/fhir/search"
+	"github.com/kiln-health/kiln/store"
 	"github.com/kiln-health/kiln/store/embedded"
+	"github.com/kiln-health/kiln/store/mongo"
 )
 
 // demoStore is where --demo keeps its simulated patients, apart from real ones.
@@ -32,7 +34,7 @@ func (p *program) serve() *cobra.Command {
 		Use:   "serve",
 		Short: "Take payloads in and serve FHIR",
 		Long: `Take payloads in at /ingest and serve FHIR at /fhir. No database is needed: resources are
-kept in a directory.
+kept in a directory, or in MongoDB if the store is one.
 
   POST /ingest/{adapter}      a device payload; GET /ingest/quarantine lists what needs attention
   GET  /fhir/metadata         what the FHIR API can do; /openapi.json says it for other tools
@@ -41,7 +43,8 @@ kept in a directory.
 The server ends on SIGINT or SIGTERM after the requests in flight. Killed at any instant
 it loses nothing that it has acknowledged.`,
 		Example: `  kiln serve --demo
-  kiln serve --config kiln.yaml --store embedded:/var/lib/kiln`,
+  kiln serve --config kiln.yaml --store embedded:/var/lib/kiln
+  KILN_STORE='mongodb://kiln:PASSWORD@db1,db2,db3/kiln?replicaSet=rs0' kiln serve`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := readConfig(file)
@@ -64,7 +67,7 @@ it loses nothing that it has acknowledged.`,
 	f := c.Flags()
 	f.StringVar(&file, "config", "", "configuration file; see `kiln config`")
 	f.StringVar(&listen, "listen", "", "address to listen at (default 127.0.0.1:8080)")
-	f.StringVar(&storeName, "store", "", "embedded:DIRECTORY or memory: (default embedded:./kiln-data)")
+	f.StringVar(&storeName, "store", "", "embedded:DIRECTORY, mongodb://HOST/DATABASE, or memory: (default embedded:./kiln-data)")
 	f.BoolVar(&demo, "demo", false, "run simulated devices; their store is "+demoStore+" unless told otherwise")
 	f.BoolVar(&insecure, "insecure", false, "listen beyond this machine without authentication")
 	return c
@@ -82,33 +85,46 @@ func (p *program) logger(c LogConfig) *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.err, options))
 }
 
-func openStore(name string, logger *slog.Logger) (*embedded.Store, error) {
-	kind, directory, err := parseStore(name)
+// servable is what a server needs of a store.
+type servable interface {
+	store.Store
+	store.Journal
+	store.Monitored
+}
+
+// openStore opens a store by its name. Its errors have no password in them.
+func openStore(ctx context.Context, name string, logger *slog.Logger) (servable, error) {
+	kind, where, err := parseStore(name)
 	if err != nil {
-		return nil, &failure{ExitUsage, fmt.Errorf("--store %s: %w", name, err)}
+		return nil, &failure{ExitUsage, fmt.Errorf("--store %s: %w", shownStore(name), err)}
 	}
-	load := func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) {
-		return rest.StoredParameters(search.R4(), stored)
-	}
-	options := &embedded.Options{Logger: logger, Load: load, Fatal: func(err error) {
-		logger.Error("the store can neither go on nor go back; what was acknowledged is safe", "error", err)
-		os.Exit(ExitNoRun)
-	}}
-	if kind == "memory" {
-		s, err := embedded.OpenMemory(options)
-		if err != nil {
-			return nil, noRun("%w", err)
+	var s servable
+	switch kind {
+	case "mongodb":
+		s, err = mongo.Open(ctx, where, &mongo.Options{Logger: logger, Load: storedParameters})
+	case "memory":
+		s, err = embedded.OpenMemory(servedOptions(logger))
+	default:
+		if where, err = filepath.Abs(where); err == nil {
+			s, err = embedded.Open(where, servedOptions(logger))
 		}
-		return s, nil
 	}
-	if directory, err = filepath.Abs(directory); err != nil {
-		return nil, noRun("%w", err)
-	}
-	s, err := embedded.Open(directory, options)
 	if err != nil {
 		return nil, noRun("%w", err)
 	}
 	return s, nil
+}
+
+func servedOptions(logger *slog.Logger) *embedded.Options {
+	return &embedded.Options{Logger: logger, Load: storedParameters, Fatal: func(err error) {
+		logger.Error("the store can neither go on nor go back; what was acknowledged is safe", "error", err)
+		os.Exit(ExitNoRun)
+	}}
+}
+
+// storedParameters are the search parameters of a server whose store has SearchParameters.
+func storedParameters(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) {
+	return rest.StoredParameters(search.R4(), stored)
 }
 
 // shutdownTime is how long requests in flight may take when the server ends.
@@ -126,7 +142,7 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 		return failed("%w", err)
 	}
 	logger := p.logger(c.Log)
-	s, err := openStore(c.Store, logger)
+	s, err := openStore(ctx, c.Store, logger)
 	if err != nil {
 		return err
 	}
@@ -135,6 +151,8 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 			logger.Error("the store did not close well", "error", err)
 		}
 	}()
+	stopControl := p.control(s, c.Store, logger) // kiln backup and kiln verify of the running server
+	defer stopControl()
 	m := newMetrics(s)
 	pipeline, err := ingest.New(ingest.Options{Store: s, Registry: p.registry, Sources: sources, Logger: logger, Observe: m.payload})
 	if err != nil {
@@ -177,10 +195,13 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Check(r.Context()); err != nil {
 			logger.Error("not ready", "error", err)
-			http.Error(w, "the store does not answer; see the log", http.StatusServiceUnavailable)
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		if busy, ok := s.(interface{ Progress() string }); ok && busy.Progress() != "" {
+			fmt.Fprintln(w, busy.Progress())
+		}
 	})
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "kiln: device payloads in at /ingest, FHIR out at /fhir (begin with /fhir/metadata)\n")
@@ -201,7 +222,7 @@ func (p *program) serveConfig(ctx context.Context, c *Config, demo bool) error {
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	fmt.Fprintf(p.err, "kiln serves FHIR at http://%s/fhir and takes payloads at http://%s/ingest (store %s, process %d)\n", l.Addr(), l.Addr(), c.Store, os.Getpid())
+	fmt.Fprintf(p.err, "kiln serves FHIR at http://%s/fhir and takes payloads at http://%s/ingest (store %s, process %d)\n", l.Addr(), l.Addr(), shownStore(c.Store), os.Getpid())
 
 	select {
 	case err = <-ended:

@@ -106,9 +106,6 @@ func Open(body []byte) (*Reader, error) {
 // order mark and quotes around the first one are removed.
 func (r *Reader) Header() []string { return r.header }
 
-// Delimiter is ',', ';' or '\t'.
-func (r *Reader) Delimiter() rune { return rune(r.delimiter) }
-
 // Rows are the records below the header, each once. Blank lines are no rows. A row that
 // cannot be read comes with an *Error and the number of its line only; unless the error
 // is Fatal, the next row follows.
