@@ -123,37 +123,27 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	if !ValidType(resourceType) || !ValidID(id) || !ValidID(version) {
 		return nil, errors.New("fhir: stamp: the type, the id or the version is not one")
 	}
-	out := make([]byte, 0, len(compact)+128)
-	out = append(out, `{"resourceType":"`...)
-	out = append(out, resourceType...)
-	out = append(out, `","id":"`...)
-	out = append(out, id...)
-	out = append(out, `","meta":{"versionId":"`...)
-	out = append(out, version...)
-	out = append(out, `","lastUpdated":"`...)
-	out = lastUpdated.UTC().AppendFormat(out, InstantFormat)
-	out = append(out, '"')
-
+	var kept, inMeta [24]memberSpan // as many as most resources have
+	rest, meta := kept[:0], inMeta[:0]
 	d := jsontext.NewDecoder(bytes.NewBuffer(compact))
-	rest := make([]byte, 0, len(compact))
-	err := members(d, func(name string, quoted, raw []byte) error {
+	err := members(d, func(name string, m memberSpan) error {
 		switch name {
 		case "resourceType", "id":
 			return nil
 		case "meta":
-			if raw[0] != '{' {
+			if compact[m.value] != '{' {
 				return errors.New("meta must be an object")
 			}
-			return members(jsontext.NewDecoder(bytes.NewBuffer(raw)), func(name string, quoted, raw []byte) error {
+			return members(jsontext.NewDecoder(bytes.NewBuffer(compact[m.value:m.end])), func(name string, n memberSpan) error {
 				switch name {
 				case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
 				default:
-					out = appendMember(out, quoted, raw)
+					meta = append(meta, n.behind(m.value))
 				}
 				return nil
 			})
 		default:
-			rest = appendMember(rest, quoted, raw)
+			rest = append(rest, m)
 			return nil
 		}
 	})
@@ -165,42 +155,68 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	if err != nil {
 		return nil, fmt.Errorf("fhir: stamp: %w", err)
 	}
+	out := make([]byte, 0, len(compact)+128)
+	out = append(out, `{"resourceType":"`...)
+	out = append(out, resourceType...)
+	out = append(out, `","id":"`...)
+	out = append(out, id...)
+	out = append(out, `","meta":{"versionId":"`...)
+	out = append(out, version...)
+	out = append(out, `","lastUpdated":"`...)
+	out = lastUpdated.UTC().AppendFormat(out, InstantFormat)
+	out = append(out, '"')
+	for _, m := range meta {
+		out = m.append(out, compact)
+	}
 	out = append(out, '}')
-	out = append(out, rest...)
+	for _, m := range rest {
+		out = m.append(out, compact)
+	}
 	return append(out, '}'), nil
 }
 
-func appendMember(dst, quoted, raw []byte) []byte {
-	dst = append(dst, ',')
-	dst = append(dst, quoted...)
-	dst = append(dst, ':')
-	return append(dst, raw...)
+// memberSpan is where a member of an object is written: its name, with the quotes, and its value.
+type memberSpan struct{ name, nameEnd, value, end int }
+
+// behind is m in a document in which the object begins at a place.
+func (m memberSpan) behind(at int) memberSpan {
+	return memberSpan{m.name + at, m.nameEnd + at, m.value + at, m.end + at}
 }
 
-// members calls f for each member of the object that d is about to read, with its name
-// and with the name and the value as they are written, which are valid during the call.
-func members(d *jsontext.Decoder, f func(name string, quoted, raw []byte) error) error {
+func (m memberSpan) append(dst, document []byte) []byte {
+	dst = append(append(dst, ','), document[m.name:m.nameEnd]...)
+	return append(append(dst, ':'), document[m.value:m.end]...)
+}
+
+// members calls f for each member of the object that d is about to read, with its name and
+// where it is.
+func members(d *jsontext.Decoder, f func(name string, m memberSpan) error) error {
 	if d.PeekKind() != '{' {
 		return errors.New("not a JSON object")
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
-	var quoted, name []byte
+	var buf [32]byte
 	for d.PeekKind() == '"' {
-		written, err := d.ReadValue()
+		var m memberSpan
+		quoted, err := d.ReadValue()
 		if err != nil {
 			return err
 		}
-		quoted = append(quoted[:0], written...)
-		if name, err = jsontext.AppendUnquote(name[:0], quoted); err != nil {
+		m.nameEnd = int(d.InputOffset())
+		m.name = m.nameEnd - len(quoted)
+		name, err := jsontext.AppendUnquote(buf[:0], quoted)
+		if err != nil {
 			return err
 		}
 		raw, err := d.ReadValue()
 		if err != nil {
 			return err
 		}
-		if err := f(string(name), quoted, raw); err != nil {
+		m.end = int(d.InputOffset())
+		m.value = m.end - len(raw)
+		if err := f(string(name), m); err != nil {
 			return err
 		}
 	}
