@@ -43,9 +43,10 @@ var mayImport = map[string][]string{
 	family:                            {"adapters", "adapters/format/*", "adapters/when", "fhir", "fhir/vocabulary"},
 	"store":                           {"fhir", "fhir/search"},
 	"store/storetest":                 {"fhir", "fhir/search", "store"},
-	"store/embedded":                  {"fhir", "fhir/search", "store"},
+	"store/claim":                     {"fhir", "fhir/search", "store"},
+	"store/embedded":                  {"fhir", "fhir/search", "store", "store/claim"},
 	"store/ndjson":                    {"fhir", "store"},
-	"store/mongo":                     {"fhir", "fhir/search", "store", "store/mongo/layout"},
+	"store/mongo":                     {"fhir", "fhir/search", "store", "store/claim", "store/mongo/layout"},
 	"store/mongo/layout":              {"fhir", "fhir/search", "store"},
 	"store/mongo/mongotest":           {}, // a module of its own, so that the product does not require what it does
 	"store/mongo/mongotest/mongofake": {"store/mongo/mongotest"},

@@ -1,5 +1,5 @@
-// Package store is how resources are kept: what every store promises. The embedded one
-// needs no server; storetest is the test that all of them pass.
+// Package store is how resources are kept: what every store promises, and what they all do in
+// the same way. The embedded one needs no server; storetest is the test that all of them pass.
 package store
 
 import (
@@ -102,7 +102,7 @@ type HistoryQuery struct {
 	Type, ID string
 	Count    int // 0 is search.DefaultCount
 	// Before is where the previous page ended, Page.Next.ID, and "" for the first page. Of one
-	// resource it is a version. What is no such place is an error, ErrNotFound.
+	// resource it is a version, of many a Place. What is no such place is an error, ErrNotFound: ErrNoPlace.
 	Before string
 	// Since: only versions of this time or later; zero is all.
 	Since time.Time

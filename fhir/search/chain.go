@@ -20,8 +20,6 @@ func (p *parser) chain(of, link, rest, value string, depth int) (Clause, *fhir.E
 		return bad(fhir.CodeNotSupported, of+" has no search parameter of the name in the chain", "begin each part of a chain with a reference parameter")
 	case r.Type != ReferenceParam:
 		return bad(fhir.CodeNotSupported, "only a reference can be followed, which the parameter is not", "search without a chain")
-	case !r.follows():
-		return bad(fhir.CodeNotSupported, "the reference is a canonical URL, which is not followed", "search for the resource with that url first")
 	case depth == MaxDepth:
 		return bad(fhir.CodeTooCostly, "the chain has too many links", "search in several steps")
 	}
@@ -32,12 +30,17 @@ func (p *parser) chain(of, link, rest, value string, depth int) (Clause, *fhir.E
 		return bad(fhir.CodeNotSupported, "the chain names no resource type", "name the type as in subject:Patient.name")
 	case named && !r.mayReferTo(typed):
 		return bad(fhir.CodeNotSupported, "the reference cannot be to a resource of the type in the chain", "name one of "+strings.Join(r.Targets, ", "))
+	case named && !r.literal() && !isCanonical(typed):
+		return bad(fhir.CodeNotSupported, "the reference is a canonical URL, which resources of the type in the chain do not have", "name a type that has one, such as Measure")
 	case named:
 		types = []string{typed}
 	case types == nil:
 		types = p.of.Types()
 	}
-	c := Clause{Param: clone(r.Param), Modifier: typed}
+	if !r.literal() {
+		types = slices.DeleteFunc(slices.Clone(types), func(of string) bool { return !isCanonical(of) })
+	}
+	c := Clause{Param: clone(r.Param), Modifier: typed, Canonical: r.has(canonicalURL) || r.has(uri)}
 	var fault *fhir.Error
 	for _, t := range types {
 		if !p.begins(t, rest) {
@@ -67,8 +70,15 @@ func (p *parser) chain(of, link, rest, value string, depth int) (Clause, *fhir.E
 	return bad(fhir.CodeNotSupported, "no type that the reference may be to has the next parameter of the chain", "use a parameter of one of "+strings.Join(types, ", "))
 }
 
-// follows reports whether values of the reference parameter lead to resources by their ids.
-func (r *row) follows() bool { return r.has(reference) }
+// literal reports whether values of the reference parameter lead to resources by their ids.
+func (r *row) literal() bool { return r.has(reference) }
+
+// isCanonical reports whether resources of a type have canonical URLs. The url of a Device is
+// its address in a network, that of a Subscription where messages go.
+func isCanonical(of string) bool {
+	r, ok := R4().lookup(of, "url")
+	return ok && r.Type == URIParam && of != "Device" && of != "Subscription"
+}
 
 // begins reports whether a type has the parameter that rest begins with.
 func (p *parser) begins(of, rest string) bool {
@@ -94,7 +104,7 @@ func (p *parser) has(of, name, value string, depth int) (Clause, *fhir.Error) {
 	switch {
 	case !ok || by.Type != ReferenceParam:
 		return bad(fhir.CodeNotSupported, "_has names no reference parameter of its type", "send _has:Type:reference:parameter, as in _has:Observation:patient:code")
-	case !by.follows():
+	case !by.literal():
 		return bad(fhir.CodeNotSupported, "_has names a reference that is a canonical URL, which is not followed", "search for what has the URL as its reference")
 	case !by.mayReferTo(of):
 		return bad(fhir.CodeNotSupported, "_has names a reference that cannot be to what is searched for", "use a reference that may be to a "+of)
@@ -113,7 +123,7 @@ func searchFor(of string, c Clause) Query {
 	return Query{Type: of, Where: []Clause{c}, Sort: []Sort{byID}, Count: MaxCount, Total: TotalNone}
 }
 
-// Resolve is q with the resources that its chains and _has mean, as Among. To come by them
+// Resolve is q with the resources that its chains and _has mean, as Among and AmongURLs. To come by them
 // it calls run with searches that need no resolving any more, from the innermost links
 // outwards. run must call found for each match of the search, on whatever page, with its key
 // and its terms, which are not kept, and return the error of found as its own.
@@ -150,7 +160,7 @@ func (r *resolver) clauses(of string, where []Clause) ([]Clause, error) {
 			c.Any, err = r.clauses(of, c.Any)
 		case c.Among != nil:
 		case c.Chain != nil:
-			c.Among, err = r.chain(c.Chain)
+			c.Among, c.AmongURLs, err = r.chain(c)
 		case c.Has != nil:
 			c.Among, err = r.has(of, c.Has)
 		}
@@ -161,18 +171,41 @@ func (r *resolver) clauses(of string, where []Clause) ([]Clause, error) {
 	return where, nil
 }
 
-// chain are the resources that one of the searches finds.
-func (r *resolver) chain(searches []Query) (map[fhir.Key]bool, error) {
-	among := map[fhir.Key]bool{}
-	for _, sub := range searches {
-		err := r.find(sub, func(key fhir.Key, _ *Terms) error {
+// chain are the resources that one of the searches of a chain finds, and their canonical URLs if
+// these lead to them.
+func (r *resolver) chain(c *Clause) (among map[fhir.Key]bool, urls map[Canonical]bool, err error) {
+	among = map[fhir.Key]bool{}
+	if c.Canonical {
+		urls = map[Canonical]bool{}
+	}
+	for _, sub := range c.Chain {
+		err := r.find(sub, func(key fhir.Key, t *Terms) error {
+			if c.Canonical && isCanonical(key.Type) {
+				addURLs(urls, t)
+			}
 			return r.add(among, key)
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return among, nil
+	return among, urls, nil
+}
+
+// addURLs adds what a reference to a resource with those terms may say.
+func addURLs(urls map[Canonical]bool, t *Terms) {
+	for i := range t.URIs {
+		u := &t.URIs[i]
+		if u.Param != "url" {
+			continue
+		}
+		urls[Canonical{URL: u.Value}] = true
+		for j := range t.Tokens {
+			if v := &t.Tokens[j]; v.Param == "version" {
+				urls[Canonical{u.Value, v.Code}] = true
+			}
+		}
+	}
 }
 
 // has are the resources of a type that a match of the search refers to.

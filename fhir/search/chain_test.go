@@ -104,6 +104,61 @@ func TestChainsLeadToOtherResources(t *testing.T) {
 	}
 }
 
+// http://hl7.org/fhir/R4/references.html#canonical
+func TestChainsFollowCanonicalURLs(t *testing.T) {
+	s := newShelf(t,
+		`{"resourceType":"Measure","id":"m1","url":"http://x.example/Measure/m","version":"1","title":"Old","status":"retired"}`,
+		`{"resourceType":"Measure","id":"m2","url":"http://x.example/Measure/m","version":"2","title":"New","status":"active"}`,
+		`{"resourceType":"Measure","id":"m3","url":"http://x.example/Measure/n","title":"Plain","status":"active","library":["http://x.example/Library/l"]}`,
+		`{"resourceType":"Measure","id":"m4","title":"Nameless","status":"draft"}`,
+		`{"resourceType":"Library","id":"l","url":"http://x.example/Library/l","title":"Rules","status":"active"}`,
+		`{"resourceType":"MeasureReport","id":"any","measure":"http://x.example/Measure/m","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"one","measure":"http://x.example/Measure/m|1","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"two","measure":"http://x.example/Measure/m|2","status":"pending"}`,
+		`{"resourceType":"MeasureReport","id":"three","measure":"http://x.example/Measure/m|3","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"plain","measure":"http://x.example/Measure/n","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"plain-1","measure":"http://x.example/Measure/n|1","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"local","measure":"Measure/m4","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"other","measure":"http://x.example/Measure/mm","status":"complete"}`,
+		`{"resourceType":"MeasureReport","id":"none","status":"complete"}`,
+		`{"resourceType":"Device","id":"d","url":"http://x.example/Library/l"}`,
+		`{"resourceType":"Measure","id":"m5","title":"Related","status":"draft","relatedArtifact":[{"type":"depends-on","resource":"http://x.example/Library/l"},{"type":"derived-from","resource":"http://x.example/Measure/m|2"}]}`,
+		`{"resourceType":"ConceptMap","id":"map","url":"http://x.example/map","sourceUri":"http://x.example/vs","targetCanonical":"http://x.example/vs|1","status":"active"}`,
+		`{"resourceType":"ValueSet","id":"vs","url":"http://x.example/vs","version":"1","title":"Codes","status":"active"}`,
+		`{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"subject":{"reference":"http://x.example/Patient/1"}}`,
+		`{"resourceType":"Patient","id":"p","name":[{"family":"Smith"}]}`,
+	)
+	for _, c := range []struct{ name, of, query, want string }{
+		{"a reference without a version is to each of them", "MeasureReport", "measure.title=old", "any one"},
+		{"one with a version is to that one", "MeasureReport", "measure.title=new", "any two"},
+		{"both versions", "MeasureReport", "measure.title=old,new", "any one two"},
+		{"a resource without a version", "MeasureReport", "measure.title=plain", "plain"},
+		{"the type is named", "MeasureReport", "measure:Measure.title=plain", "plain"},
+		{"a resource without a URL, by its id", "MeasureReport", "measure.title=nameless", "local"},
+		{"with another condition", "MeasureReport", "measure.title=old,new&status=pending", "two"},
+		{"a chain to nothing", "MeasureReport", "measure.title=nothing", ""},
+		{"a link behind it", "MeasureReport", "measure.depends-on:Library.title=rules", "plain"},
+		{"a reference to any type", "Measure", "depends-on.title=rules", "m3 m5"},
+		{"a reference to any type, with a version", "Measure", "derived-from.title=new", "m5"},
+		{"a reference to any type, to another version", "Measure", "derived-from.title=old", ""},
+		{"a uri as a reference", "ConceptMap", "source-uri.title=codes", "map"},
+		{"a canonical with a version in a choice", "ConceptMap", "target-uri.title=codes", "map"},
+		{"a literal reference is none", "Observation", "patient.family=smith", ""},
+	} {
+		if got := s.ids(t, c.of, c.query); got != c.want {
+			t.Errorf("%s: %s?%s finds %q, want %q", c.name, c.of, c.query, got, c.want)
+		}
+	}
+	q := parse(t, "MeasureReport", "measure.title=old")
+	if q.Encode() != "measure.title=old&_count=50" {
+		t.Errorf("%s", q.Encode())
+	}
+	report := shelf{s[5]}[0]
+	if q.Matches(report.Key, now, &report.Terms) {
+		t.Error("a chain that is not resolved holds")
+	}
+}
+
 func TestResolveRunsTheInnermostSearchFirstAndLeavesTheQueryAlone(t *testing.T) {
 	s := ward(t)
 	q := parse(t, "Observation", "status=final&subject:Patient.organization.name=mary&_has:Observation:has-member:code=x")

@@ -37,6 +37,7 @@ const (
 	sampledData       // SampledData
 	humanName         // HumanName
 	address           // Address
+	position          // the position of a Location, which has no type of its own
 )
 
 // kinds are those of the FHIR types. Others have no values that are searched.
@@ -59,6 +60,7 @@ var readable = map[ParamType][]kind{
 	NumberParam:    {numeric, ranged},
 	StringParam:    {textual, humanName, address, concept},
 	URIParam:       {uri, canonicalURL},
+	SpecialParam:   {position},
 }
 
 // program says where in a resource of one type the values of its parameters are.
@@ -219,7 +221,7 @@ func (c *class) compileNow() {
 	for i := range specs {
 		r := &rows[i]
 		r.Param = specs[i].Param
-		r.number, r.Sortable = i, r.Type != CompositeParam
+		r.number, r.Sortable = i, r.Type != CompositeParam && r.Type != SpecialParam
 		r.text, r.ofType = r.Name+":text", r.Name+":of-type"
 		c.rows, c.byName[r.Name] = append(c.rows, r), r
 	}
@@ -496,6 +498,9 @@ func (b *compiler) leaf(n *node, e element, l leaf) {
 		return
 	}
 	k := kinds[e.typ]
+	if l.Type == SpecialParam && e.Path() == "Location.position" {
+		k = position
+	}
 	if l.truth && k != unread {
 		b.row.kinds |= 1 << boolean
 	} else if !slices.Contains(readable[l.Type], k) {
@@ -597,8 +602,8 @@ func (b *compiler) composite(root *definitions.Element, s *spec) error {
 		all := true
 		for at, c := range s.parts {
 			row := b.class.component(c.Name)
-			if row == nil || row.Type == CompositeParam {
-				return errors.New("a component is no search parameter of the type")
+			if row == nil || row.Type == CompositeParam || row.Type == SpecialParam {
+				return errors.New("a component is no search parameter of the type that may be one")
 			}
 			part := compiler{class: b.class, row: row}
 			if err := part.component(root, from, c.Expression, number, at, shared); err != nil {

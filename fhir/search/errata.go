@@ -46,7 +46,6 @@ var unsupported = map[string]string{
 	"http://hl7.org/fhir/SearchParameter/DomainResource-text":                          "searches of the narrative are not supported",
 	"http://hl7.org/fhir/SearchParameter/filter":                                       "filter expressions are not supported",
 	"http://hl7.org/fhir/SearchParameter/Resource-query":                               "named queries are not supported",
-	"http://hl7.org/fhir/SearchParameter/Location-near":                                "searches by distance are not supported",
 	"http://hl7.org/fhir/SearchParameter/Bundle-composition":                           "the value is a resource inside of the Bundle, not one of this server",
 	"http://hl7.org/fhir/SearchParameter/Bundle-message":                               "the value is a resource inside of the Bundle, not one of this server",
 	"http://hl7.org/fhir/SearchParameter/patient-extensions-Patient-age":               "the age depends on the day of the search: use birthdate",

@@ -498,6 +498,8 @@ var (
 	keptQuantities = kept[Quantity, [8]string]{quantitiesField, func(t *Terms) *[]Quantity { return &t.Quantities }, (*Quantity).equal, (*Quantity).key}
 	keptStrings    = kept[String, String]{stringsField, func(t *Terms) *[]String { return &t.Strings }, equal[String], itself[String]}
 	keptURIs       = kept[URI, URI]{urisField, func(t *Terms) *[]URI { return &t.URIs }, equal[URI], itself[URI]}
+	// No component of a composite is a position.
+	keptPositions = kept[Position, Position]{noField, func(t *Terms) *[]Position { return &t.Positions }, equal[Position], itself[Position]}
 )
 
 // take makes terms of what a leaf has added behind start: it is given to tuples, and kept
@@ -565,6 +567,7 @@ func (t *Terms) distinct() {
 	t.Quantities = unique(slices.Clone(t.Quantities), (*Quantity).equal, (*Quantity).key)
 	t.Strings = unique(slices.Clone(t.Strings), equal, itself)
 	t.URIs = unique(slices.Clone(t.URIs), equal, itself)
+	t.Positions = unique(slices.Clone(t.Positions), equal, itself)
 }
 
 // distinctTuples takes equal tuples out.

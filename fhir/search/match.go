@@ -60,7 +60,10 @@ func (c *Clause) refersAmong(t *Terms) bool {
 	}
 	for i := range t.References {
 		ref := &t.References[i]
-		if ref.Param == c.Param.Name && ref.ID != "" && c.Among[fhir.Key{Type: ref.Type, ID: ref.ID}] {
+		if ref.Param != c.Param.Name {
+			continue
+		}
+		if ref.ID != "" && c.Among[fhir.Key{Type: ref.Type, ID: ref.ID}] || ref.URL != "" && c.AmongURLs[Canonical{ref.URL, ref.Version}] {
 			return true
 		}
 	}
@@ -114,6 +117,12 @@ func (c *Clause) look(r fhir.Key, lastUpdated time.Time, t *Terms) (present, fou
 		for i := range t.Tuples {
 			if t.Tuples[i].Param == name {
 				present, found = true, found || c.tuple(t.Tuples[i].Parts)
+			}
+		}
+	case SpecialParam:
+		for i := range t.Positions {
+			if t.Positions[i].Param == name {
+				present, found = true, found || c.near(&t.Positions[i])
 			}
 		}
 	}

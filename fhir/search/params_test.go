@@ -49,7 +49,12 @@ func TestEveryParameterOfR4IsCompiledOrRefusedWithAReason(t *testing.T) {
 	if len(seen) < 1380 {
 		t.Errorf("%d parameters, want 1380 at least", len(seen))
 	}
-	if why := R4().Refused("Location", "near"); why == "" || R4().Refused("Patient", "near") != "" || R4().Refused("Nothing", "near") != "" {
+	for _, name := range []string{"_text", "_content", "_filter", "_query"} {
+		if why := R4().Refused("Location", name); why == "" || R4().Refused("Nothing", name) != "" {
+			t.Errorf("%s is refused with %q", name, why)
+		}
+	}
+	if why := R4().Refused("Location", "near"); why != "" {
 		t.Errorf("near is refused with %q", why)
 	}
 }
@@ -187,6 +192,9 @@ func TestCustomParametersThatCannotBeAreRefused(t *testing.T) {
 		"where of an object":    {func(c *Custom) { c.Expression = "Patient.telecom.where(period='x')" }, "no single value"},
 		"resolve of no type":    {func(c *Custom) { c.Type, c.Expression = ReferenceParam, "Patient.link.other.where(resolve() is X)" }, "a type of R4"},
 		"a relative path":       {func(c *Custom) { c.Expression = "active" }, "does not begin"},
+		"a distance as a component": {func(c *Custom) {
+			c.Bases, c.Type, c.Expression, c.Components = []string{"Location"}, CompositeParam, "Location", []CustomComponent{{"near", "position"}}
+		}, "may be one"},
 		"an unknown component": {func(c *Custom) {
 			c.Type, c.Expression, c.Components = CompositeParam, "Patient", []CustomComponent{{"y", "active"}}
 		}, "no search parameter"},

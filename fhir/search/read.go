@@ -73,6 +73,8 @@ func (x *Extractor) read(n *node) {
 		x.begins()
 		x.address()
 		x.named(n)
+	case position:
+		x.position(n)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 // ParamType is the type of a search parameter. http://hl7.org/fhir/R4/search.html#ptypes
 type ParamType string
 
-// The types that are searched here. The type special is not among them.
+// The types that are searched here. The one special parameter that is searched is near, of a
+// Location: the others of R4 are Refused.
 const (
 	TokenParam     ParamType = "token"
 	ReferenceParam ParamType = "reference"
@@ -27,6 +28,7 @@ const (
 	StringParam    ParamType = "string"
 	URIParam       ParamType = "uri"
 	CompositeParam ParamType = "composite"
+	SpecialParam   ParamType = "special"
 )
 
 // Param is a search parameter of a resource type.
@@ -57,6 +59,7 @@ type Terms struct {
 	Strings    []String
 	URIs       []URI
 	Tuples     []Tuple
+	Positions  []Position
 }
 
 // Token is a value of a token parameter. System is "" where the element has none, which
@@ -166,7 +169,19 @@ type Clause struct {
 	// their versions. Those of Chain are compared with the References of Param, those of Has,
 	// and of a clause that has nothing else, with the resource itself.
 	Among map[fhir.Key]bool
+
+	// Canonical, with Chain, says that Param has canonical URLs as its references.
+	// http://hl7.org/fhir/R4/references.html#canonical
+	Canonical bool
+	// AmongURLs is what Resolve makes of a Chain that is Canonical, beside Among: what a
+	// reference to one of those resources may say. Each has its URL there without a version,
+	// for references that name none, and with the one that it has.
+	AmongURLs map[Canonical]bool
 }
+
+// Canonical is the canonical URL of a resource and its business version, "" for any.
+// http://hl7.org/fhir/R4/references.html#canonical
+type Canonical struct{ URL, Version string }
 
 // Has is a link from other resources to the one that is searched.
 type Has struct {
@@ -218,6 +233,9 @@ type Value struct {
 
 	// Parts are the values of the components of a composite.
 	Parts []Value
+
+	// Near is where and how far away, for near.
+	Near *Near
 }
 
 // Sort is one key of the order: a parameter that is Sortable, "_lastUpdated" or "_id".

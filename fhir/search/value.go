@@ -111,6 +111,8 @@ func (p *parser) plainValue(of string, r *row, modifier, text string) (Value, *f
 		return Value{String: unescape(text)}, nil
 	case CompositeParam:
 		return p.compositeValue(of, r, text)
+	case SpecialParam:
+		return nearValue(r, text)
 	default:
 		return quantityValue(r, text)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,10 +18,10 @@ var _ store.Archive = (*Store)(nil)
 // Export is as store.Archive says. All of it is from the state of the store at the call,
 // however long it takes, and Close waits for it. each must not call the store.
 func (s *Store) Export(ctx context.Context, after fhir.Key, each func(version fhir.Resource) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := s.export(ctx, after, each); err != nil {
 		return fmt.Errorf("embedded: export: %w", err)
 	}
@@ -151,20 +150,20 @@ const (
 // it comes with as fhir.Stamp writes them. Of a call that is refused for that nothing is
 // added; of one with a conflict or a gap, nothing behind the last step that was complete.
 func (s *Store) Import(ctx context.Context, versions []fhir.Resource) (added int, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	for i := range versions {
 		if err := ctx.Err(); err != nil {
 			return 0, fmt.Errorf("embedded: import: %w", err)
 		}
-		if err := checkImported(&versions[i]); err != nil {
+		if err := store.CheckImported(&versions[i]); err != nil {
 			return 0, fmt.Errorf("embedded: import: version %d of the call, a %s: %w", i+1, typeName(versions[i].Type), err)
 		}
 	}
 	for done := 0; done < len(versions); {
-		n := importStep(versions[done:])
+		n := store.ImportStep(versions[done:], importBytes, importVersions)
 		made, err := s.importSome(ctx, versions[done:done+n])
 		added += made
 		if err != nil {
@@ -181,48 +180,6 @@ func typeName(s string) string {
 		return "resource of no type"
 	}
 	return s
-}
-
-// importStep is how many of the versions are written at once.
-func importStep(versions []fhir.Resource) int {
-	size := 0
-	for i := range versions {
-		size += len(versions[i].JSON)
-		if i > 0 && (size > importBytes || i == importVersions) {
-			return i
-		}
-	}
-	return len(versions)
-}
-
-// checkImported refuses what this store would not have written.
-func checkImported(r *fhir.Resource) error {
-	if !fhir.ValidType(r.Type) {
-		return errors.New("the resource type is not the name of a type")
-	}
-	if !fhir.ValidID(r.ID) {
-		return errors.New("the id is not 1 to 64 letters, digits, dashes and points")
-	}
-	if _, ok := parseVersion(r.Version); !ok {
-		return errors.New("the version is no number from 1 on: this store numbers versions 1, 2, 3")
-	}
-	if at := r.LastUpdated; at.Year() < 1 || at.Year() > 9999 || !at.Equal(time.UnixMilli(at.UnixMilli())) {
-		return errors.New("its time of change is not in whole milliseconds of the years 1 to 9999")
-	}
-	if r.Deleted {
-		if len(r.JSON) > 0 {
-			return errors.New("it is deleted, and has content all the same")
-		}
-		return nil
-	}
-	want, err := fhir.Stamp(r.JSON, r.Type, r.ID, r.Version, r.LastUpdated)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(want, r.JSON) {
-		return errors.New("its JSON does not carry the type, id, version and time of change that it comes with, in the place and form that fhir.Stamp gives them")
-	}
-	return nil
 }
 
 // importSome adds versions in one durable write, or none of them.
@@ -242,7 +199,7 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 	v := s.look()
 	defer s.letGo(v)
 	e := s.newEdit(v)
-	defer e.write.batch.Close()
+	defer s.recycle(e)
 	im := &importer{edit: e, view: v, newest: map[fhir.Key]record{}}
 	for i := range versions {
 		if err = ctx.Err(); err != nil {

@@ -34,10 +34,10 @@ func partial(dir string) string { return filepath.Clean(dir) + ".partial" }
 // A backup is a store: Restore copies it, VerifyDir verifies it. One that is opened as it is
 // becomes another store, and a backup no more.
 func (s *Store) Backup(ctx context.Context, dir string) (Copied, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return Copied{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	copied, err := s.makeBackup(ctx, dir)
 	if err != nil {
 		return Copied{}, fmt.Errorf("embedded: backup to %s: %w", dir, err)

@@ -25,12 +25,6 @@ func serialDevice(id, serial string) store.Change {
 	}
 }
 
-func inFlight(s *Store) int {
-	s.claims.mu.Lock()
-	defer s.claims.mu.Unlock()
-	return len(s.claims.list)
-}
-
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
@@ -51,7 +45,7 @@ func TestAWriterWaitsForAnEarlierOneWhoseResourceItsConditionMatches(t *testing.
 		t.Run(name, func(t *testing.T) {
 			s := memory(t)
 			first := serialDevice("first", "1")
-			earlier, err := s.claim(t.Context(), []store.Change{first})
+			earlier, err := s.claims.Make(t.Context(), []store.Change{first}, s.params.Parameters, s.opened)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +54,7 @@ func TestAWriterWaitsForAnEarlierOneWhoseResourceItsConditionMatches(t *testing.
 				_, err := s.Write(context.Background(), serialDevice("second", "1"))
 				done <- err
 			}()
-			waitFor(t, "the second writer", func() bool { return inFlight(s) == 2 })
+			waitFor(t, "the second writer", func() bool { return s.claims.Len() == 2 })
 			// Others need not wait: neither those without a condition, nor those with another.
 			plain := serialDevice("plain", "2")
 			plain.If = store.Condition{}
@@ -77,11 +71,11 @@ func TestAWriterWaitsForAnEarlierOneWhoseResourceItsConditionMatches(t *testing.
 					t.Error(err)
 				}
 			}
-			s.claims.end(earlier)
+			earlier.End()
 			if err := <-done; !errors.Is(err, test.want) || test.want == nil && err != nil {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
-			if n := inFlight(s); n != 0 {
+			if n := s.claims.Len(); n != 0 {
 				t.Errorf("%d claims are left", n)
 			}
 		})
@@ -90,7 +84,7 @@ func TestAWriterWaitsForAnEarlierOneWhoseResourceItsConditionMatches(t *testing.
 
 func TestAWriterThatWaitsForAnotherIsCancelled(t *testing.T) {
 	s := memory(t)
-	earlier, err := s.claim(t.Context(), []store.Change{serialDevice("first", "1")})
+	earlier, err := s.claims.Make(t.Context(), []store.Change{serialDevice("first", "1")}, s.params.Parameters, s.opened)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +94,7 @@ func TestAWriterThatWaitsForAnotherIsCancelled(t *testing.T) {
 		_, err := s.Write(ctx, serialDevice("second", "1"))
 		done <- err
 	}()
-	waitFor(t, "the second writer", func() bool { return inFlight(s) == 2 })
+	waitFor(t, "the second writer", func() bool { return s.claims.Len() == 2 })
 	// Who waits holds no lock.
 	if _, err := s.Write(t.Context(), store.Change{Key: fhir.Key{Type: "Device", ID: "second"}, Delete: true}); err != nil {
 		t.Error(err)
@@ -109,7 +103,7 @@ func TestAWriterThatWaitsForAnotherIsCancelled(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that it was cancelled", err)
 	}
-	s.claims.end(earlier)
+	earlier.End()
 	if _, err := s.Write(t.Context(), serialDevice("third", "1")); err != nil {
 		t.Error(err)
 	}
@@ -126,7 +120,7 @@ func TestAFailedWriteLeavesNoClaim(t *testing.T) {
 		if _, err := s.Write(t.Context(), changes...); err == nil || errors.Is(err, store.ErrMatched) {
 			t.Errorf("%s: got %v", name, err)
 		}
-		if n := inFlight(s); n != 0 {
+		if n := s.claims.Len(); n != 0 {
 			t.Errorf("%s: %d claims are left", name, n)
 		}
 	}

@@ -114,6 +114,7 @@ import (
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
+	"github.com/kiln-health/kiln/store/claim"
 )
 
 // Options of Open. Nil is all defaults.
@@ -158,13 +159,11 @@ type Store struct {
 	reserve  int64
 	seed     maphash.Seed // tells which stripe locks a resource
 	stripes  [stripeCount]chan struct{}
-	claims   claims
-	numbers  *numbers // of series
+	claims   claim.Claims
+	numbers  *numbers  // of series
+	edits    sync.Pool // of *edit, for their memory
 	watchers watchers
-
-	// mu is held for reading by every running call and for writing by Close.
-	mu     sync.RWMutex
-	closed bool
+	gate     store.Gate
 
 	// indexing is held for reading by every write, and for writing to change what writes
 	// index: the parameters, the generation of the keys, and what a Reindex builds. show reads
@@ -495,26 +494,10 @@ func (w filterWriter) AddKey(key []byte) {
 	}
 }
 
-// enter is called at the beginning of every call, leave at its end.
-func (s *Store) enter() error {
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
-		return store.ErrClosed
-	}
-	return nil
-}
-
-func (s *Store) leave() { s.mu.RUnlock() }
-
 // Close waits for running calls and releases the directory. A second Close does nothing.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
+func (s *Store) Close() error { return s.gate.Close(s.release) }
+
+func (s *Store) release() error {
 	s.watchers.close()
 	if s.wedged.Load() {
 		return fmt.Errorf("embedded: close: the database stopped before and holds the directory until the process ends: %w", s.failed())

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/store"
 	"github.com/kiln-health/kiln/store/storetest"
 )
@@ -29,6 +30,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestStoreWithTightLimits(t *testing.T) {
+	fhirtest.Long(t) // TestStoresAgree lets such a store go through the same histories
 	storetest.Run(t, func(t *testing.T) store.Store {
 		s := memory(t)
 		s.limits = limits{pageBytes: 1500, ranges: 1024, systems: 1, merged: 1, series: 3, codes: 2, distinct: 3, linked: 1, ids: 1, seen: 2}

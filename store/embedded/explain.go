@@ -11,10 +11,10 @@ import (
 
 // Explain tells how the search is answered.
 func (s *Store) Explain(ctx context.Context, q search.Query) (store.Plan, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Plan{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	v := s.look()
 	defer s.letGo(v)
 	told := store.Plan{Type: q.Type}
@@ -41,26 +41,9 @@ func (one *plan) tell(told *store.Plan, q search.Query, top *top) {
 		if one.dated && (slices.Contains(one.decided, i) || c.Param.Name == sortDate && c.Param.Type == search.DateParam || one.layout.decidable(c)) {
 			continue
 		}
-		told.Residual = append(told.Residual, described(c))
+		told.AddResidual(c)
 	}
 	if top != nil {
-		told.Keys, told.Read, told.Found = told.Keys+top.keys, told.Read+top.reads, len(top.items)
+		told.Keys, told.Read, told.Found = told.Keys+top.keys, told.Read+top.reads, top.Len()
 	}
-}
-
-// described is a clause without its values.
-func described(c *search.Clause) string {
-	switch {
-	case c.Any != nil:
-		return "one of several"
-	case c.Has != nil:
-		return "_has:" + c.Has.Query.Type + ":" + c.Has.By.Name
-	case c.Chain != nil:
-		return c.Param.Name + ", followed"
-	case c.Param.Name == "":
-		return "_id"
-	case c.Modifier != "":
-		return c.Param.Name + ":" + c.Modifier
-	}
-	return c.Param.Name
 }

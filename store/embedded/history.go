@@ -8,19 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
-
-// maxHistory is how many versions a page has at most.
-const maxHistory = 10000
 
 // History gives versions, newest first. Of one resource, Total is how many there are unless
 // Since, CurrentFrom or CurrentTo may leave some out; of many resources it is not counted.
@@ -33,10 +28,10 @@ const maxHistory = 10000
 // when the clock has gone back or the writes ran at the same time, it may be on a later
 // page, and then once.
 func (s *Store) History(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Page{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	page, err := s.history(ctx, q)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("embedded: history of %s: %w", cmp.Or(q.Type, "all types"), err)
@@ -48,99 +43,23 @@ func (s *Store) history(ctx context.Context, q store.HistoryQuery) (store.Page, 
 	if err := ctx.Err(); err != nil {
 		return store.Page{}, err
 	}
-	if q.Type != "" && !fhir.ValidType(q.Type) || q.ID != "" && (q.Type == "" || !fhir.ValidID(q.ID)) {
-		return store.Page{}, store.ErrNotFound
-	}
-	if q.Count <= 0 {
-		q.Count = search.DefaultCount
+	if err := q.Check(); err != nil {
+		return store.Page{}, err
 	}
 	v := s.look()
 	defer s.letGo(v)
-	h := &history{view: v, count: min(q.Count, maxHistory), limit: s.limits.pageBytes, since: milliseconds(q.Since)}
-	h.from, h.to = currency(q.CurrentFrom, q.CurrentTo)
+	h := &history{view: v, times: q.Interval(), page: store.NewHistoryPage(q, s.limits.pageBytes)}
 	if q.ID != "" {
 		return h.ofResource(ctx, q)
 	}
 	return h.ofMany(ctx, q)
 }
 
-// milliseconds is the first millisecond that is not before t. The zero time is before all.
-func milliseconds(t time.Time) int64 {
-	if t.IsZero() {
-		return math.MinInt64
-	}
-	ms := t.UnixMilli()
-	if time.UnixMilli(ms).Before(t) {
-		ms++
-	}
-	return ms
-}
-
-// currency is when a version must have been current: at some millisecond from the one until
-// right before the other.
-func currency(from, to time.Time) (int64, int64) {
-	first, end := int64(math.MinInt64), int64(math.MaxInt64)
-	if !from.IsZero() {
-		first = from.UnixMilli() // what is current in a part of a millisecond is so in all of it
-	}
-	if !to.IsZero() {
-		end = milliseconds(to)
-	}
-	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
-		end = math.MinInt64 // there is no such moment
-	}
-	return first, end
-}
-
 // history is a page as it is put together.
 type history struct {
 	view  *view
-	count int   // versions that it has at most
-	limit int   // bytes that it has at most, but for a single version
-	since int64 // no version before that
-	// Only versions that were current at some millisecond from the one until before the other.
-	from, to int64
-
-	versions []fhir.Resource
-	bytes    int
-	full     bool // and there is more
-}
-
-// all reports whether it does not matter when a version was current.
-func (h *history) all() bool { return h.from == math.MinInt64 && h.to == math.MaxInt64 }
-
-// has reports whether a version of the time at was current when it had to be. It was until
-// right before its successor.
-func (h *history) has(at, successor int64) bool {
-	return h.all() || at < h.to && successor > h.from && successor > at
-}
-
-// forEver is the time of the successor of a version that has none.
-const forEver = math.MaxInt64
-
-// add takes the next version, and reports false if there is no place for it.
-func (h *history) add(r fhir.Resource) bool {
-	h.bytes += len(r.JSON)
-	if n := len(h.versions); n == h.count || n > 0 && h.bytes > h.limit {
-		h.full = true
-		return false
-	}
-	h.versions = append(h.versions, r)
-	return true
-}
-
-// page is what was added. next names the place of its last version.
-func (h *history) page(total int, next func(last *fhir.Resource) string) store.Page {
-	page := store.Page{Resources: h.versions, Total: total}
-	if h.full {
-		page.Next = &search.Cursor{ID: next(&h.versions[len(h.versions)-1])}
-	}
-	return page
-}
-
-// noPlace tells that HistoryQuery.Before is none.
-func noPlace() error {
-	return fmt.Errorf("the place to go on from is not one of this history, follow its links as they are: %w", store.ErrNotFound)
+	times store.Interval
+	page  *store.HistoryPage
 }
 
 // ofResource reads the versions of one resource. Time does not run backwards within it, so
@@ -153,31 +72,28 @@ func (h *history) ofResource(ctx context.Context, q store.HistoryQuery) (store.P
 	if !found {
 		return store.Page{}, store.ErrNotFound
 	}
-	total, before := -1, r.version+1
-	if q.Since.IsZero() && h.all() {
-		total = int(r.version)
+	before, err := q.BeforeVersion(int64(r.version))
+	if err != nil {
+		return store.Page{}, err
 	}
-	if q.Before != "" {
-		n, ok := parseVersion(q.Before)
-		if !ok || n > r.version {
-			return store.Page{}, noPlace()
-		}
-		before = n
+	total := -1
+	if q.Since.IsZero() && h.times.Always() {
+		total = int(r.version)
 	}
 	l, err := h.view.line()
 	if err != nil {
 		return store.Page{}, err
 	}
 	l.of(q.Type, q.ID)
-	if err := errors.Join(h.follow(ctx, l, r, before), l.close()); err != nil {
+	if err := errors.Join(h.follow(ctx, l, r, uint64(before)), l.close()); err != nil {
 		return store.Page{}, err
 	}
-	return h.page(total, func(last *fhir.Resource) string { return last.Version }), nil
+	return h.page.OfResource(total), nil
 }
 
 // follow adds the versions of a line that are before one, given the current one.
 func (h *history) follow(ctx context.Context, l *line, r record, before uint64) error {
-	successor, found, err := int64(forEver), true, error(nil)
+	successor, found, err := int64(store.ForEver), true, error(nil)
 	if before <= r.version {
 		newer, stored, err := l.later(before - 1)
 		if err != nil {
@@ -190,9 +106,9 @@ func (h *history) follow(ctx context.Context, l *line, r record, before uint64) 
 			return err
 		}
 	}
-	if found && r.lastUpdated >= h.to {
+	if found && r.lastUpdated >= h.times.To {
 		// There may be many that are too late: the last of them is found without reading all.
-		last, err := l.firstFrom(h.to, r)
+		last, err := l.firstFrom(h.times.To, r)
 		if err != nil {
 			return err
 		}
@@ -205,10 +121,10 @@ func (h *history) follow(ctx context.Context, l *line, r record, before uint64) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if r.lastUpdated < h.since || successor <= h.from {
+		if r.lastUpdated < h.times.Since || successor <= h.times.From {
 			return nil
 		}
-		if h.has(r.lastUpdated, successor) && !h.add(r.clone().resource(l.resourceType, l.id)) {
+		if h.times.Has(r.lastUpdated, successor) && !h.page.Add(r.clone().resource(l.resourceType, l.id)) {
 			return nil
 		}
 		successor = r.lastUpdated
@@ -291,15 +207,11 @@ func (h *history) ofMany(ctx context.Context, q store.HistoryQuery) (page store.
 			return store.Page{}, err
 		}
 	}
-	var from *place
-	if q.Before != "" {
-		at, ok := parsePlace(q.Before)
-		if !ok || q.Type != "" && q.Type != at.resourceType {
-			return store.Page{}, noPlace()
-		}
-		from = &at
+	from, err := q.BeforePlace()
+	if err != nil {
+		return store.Page{}, err
 	}
-	if h.to == math.MinInt64 {
+	if h.times.Never() {
 		return store.Page{Total: -1}, nil
 	}
 	l, err := h.view.line()
@@ -350,13 +262,13 @@ func (h *history) ofMany(ctx context.Context, q store.HistoryQuery) (page store.
 			if err != nil {
 				return store.Page{}, err
 			}
-			if !h.add(r) {
+			if !h.page.Add(r) {
 				break
 			}
 		}
 		first.it.Next()
 	}
-	return h.page(-1, func(last *fhir.Resource) string { return placeOf(last).String() }), nil
+	return h.page.OfMany(), nil
 }
 
 // typesWithVersions are the types of which there ever was a resource.
@@ -387,24 +299,25 @@ type strand struct {
 }
 
 // strand begins right behind from. Nil is the beginning.
-func (h *history) strand(kind byte, resourceType string, from *place) (*strand, error) {
+func (h *history) strand(kind byte, resourceType string, from *store.Place) (*strand, error) {
 	start := appendName([]byte{kind}, resourceType)
 	lower, upper := start, after(start)
-	if h.since != math.MinInt64 {
-		upper = appendUpdated(bytes.Clone(start), time.UnixMilli(h.since-1))
+	if h.times.Since != math.MinInt64 {
+		upper = appendUpdated(bytes.Clone(start), time.UnixMilli(h.times.Since-1))
 	}
-	if h.to != math.MaxInt64 {
-		lower = appendUpdated(bytes.Clone(start), time.UnixMilli(h.to-1))
+	if h.times.To != math.MaxInt64 {
+		lower = appendUpdated(bytes.Clone(start), time.UnixMilli(h.times.To-1))
 	}
-	if from != nil && from.lastUpdated.UnixMilli() < h.to {
-		lower = appendUpdated(bytes.Clone(start), from.lastUpdated)
-		switch c := strings.Compare(resourceType, from.resourceType); {
+	if from != nil && from.LastUpdated < h.times.To {
+		at := time.UnixMilli(from.LastUpdated)
+		lower = appendUpdated(bytes.Clone(start), at)
+		switch c := strings.Compare(resourceType, from.Type); {
 		case c < 0: // of the same time they come before
 			lower = after(lower)
 		case c == 0 && kind == updatedKey: // what is current of this resource is the newest there
-			lower = append(append(lower, from.id...), 0)
+			lower = append(append(lower, from.ID...), 0)
 		case c == 0:
-			lower = append(appendPast(nil, resourceType, from.id, from.version, from.lastUpdated), 0)
+			lower = append(appendPast(nil, resourceType, from.ID, uint64(from.Version), at), 0)
 		}
 	}
 	if bytes.Compare(lower, upper) > 0 {
@@ -449,14 +362,14 @@ func (s *strand) id() (id string, version uint64, at time.Time, err error) {
 
 // wants reports whether the version that s is at was current when it had to be.
 func (h *history) wants(s *strand, l *line) (bool, error) {
-	if h.all() {
+	if h.times.Always() {
 		return true, nil
 	}
 	id, version, at, err := s.id()
 	if err != nil {
 		return false, err
 	}
-	successor := int64(forEver)
+	successor := int64(store.ForEver)
 	if version > 0 {
 		l.of(s.resourceType, id)
 		r, found, err := l.later(version)
@@ -473,7 +386,7 @@ func (h *history) wants(s *strand, l *line) (bool, error) {
 			successor = r.lastUpdated
 		}
 	}
-	return h.has(at.UnixMilli(), successor), nil
+	return h.times.Has(at.UnixMilli(), successor), nil
 }
 
 // version reads the version that s is at.
@@ -498,33 +411,4 @@ func (s *strand) version(v *view) (fhir.Resource, error) {
 		return fhir.Resource{}, errIndex
 	}
 	return r.resource(s.resourceType, id), nil
-}
-
-// place is where a version stands in the history of many resources.
-type place struct {
-	lastUpdated      time.Time
-	resourceType, id string
-	version          uint64
-}
-
-func placeOf(r *fhir.Resource) place {
-	version, _ := parseVersion(r.Version)
-	return place{r.LastUpdated, r.Type, r.ID, version}
-}
-
-// String needs no escapes in a URL.
-func (p place) String() string {
-	return fmt.Sprintf("%d_%s_%s_%d", p.lastUpdated.UnixMilli(), p.resourceType, p.id, p.version)
-}
-
-// parsePlace reads what String wrote, and only that.
-func parsePlace(text string) (place, bool) {
-	parts := strings.Split(text, "_")
-	if len(parts) != 4 || !fhir.ValidType(parts[1]) || !fhir.ValidID(parts[2]) {
-		return place{}, false
-	}
-	ms, err := strconv.ParseInt(parts[0], 10, 64)
-	version, ok := parseVersion(parts[3])
-	p := place{time.UnixMilli(ms), parts[1], parts[2], version}
-	return p, err == nil && ok && p.String() == text
 }

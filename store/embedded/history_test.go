@@ -17,12 +17,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/store"
 	"github.com/kiln-health/kiln/store/storetest"
 )
 
 // TestStoreWithAClockThatJumps has many versions of one moment, and moments that come again.
 func TestStoreWithAClockThatJumps(t *testing.T) {
+	fhirtest.Long(t) // TestStoresAgree lets such a store go through the same histories
 	storetest.Run(t, func(t *testing.T) store.Store {
 		begin, n := time.Now(), atomic.Int64{}
 		s, err := Open("store", &Options{FS: vfs.NewMem(), Now: func() time.Time {
@@ -278,18 +280,6 @@ func TestHistoryTellsOfDamage(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzPlace(f *testing.F) {
-	f.Add("1767348000000_Device_a-.1_3")
-	f.Add("-5_Device_a_1")
-	f.Add("05_Device_a_1_")
-	f.Add("")
-	f.Fuzz(func(t *testing.T, text string) {
-		if p, ok := parsePlace(text); ok && p.String() != text {
-			t.Errorf("%q is read as %q", text, p)
-		}
-	})
 }
 
 // BenchmarkHistory reads pages of the history of many resources, half of which have an

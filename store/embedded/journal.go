@@ -32,10 +32,10 @@ func (s *Store) Remove(ctx context.Context, shelf, id string) error {
 }
 
 func (s *Store) put(what string, ctx context.Context, shelf, id string, durable bool, change func(*pebble.Batch, []byte) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	key, err := journalEntry(shelf, id)
 	if err != nil {
 		return fmt.Errorf("embedded: %s: %w", what, err)
@@ -54,10 +54,10 @@ func (s *Store) put(what string, ctx context.Context, shelf, id string, durable 
 
 // Fetch reads an entry.
 func (s *Store) Fetch(ctx context.Context, shelf, id string) ([]byte, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	entry, err := s.fetch(ctx, shelf, id)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: fetch: %w", err)
@@ -87,10 +87,10 @@ func (s *Store) fetch(ctx context.Context, shelf, id string) ([]byte, error) {
 
 // Entries lists ids of a shelf, in the order of their bytes.
 func (s *Store) Entries(ctx context.Context, shelf, after string, limit int) ([]string, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	ids, err := s.entries(ctx, shelf, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: entries: %w", err)

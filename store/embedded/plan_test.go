@@ -244,10 +244,10 @@ func TestAPageReadsNotMuchMoreThanItHas(t *testing.T) {
 			if inOrder != nil {
 				best = *inOrder
 			}
-			top := &top{q: q, limit: s.limits.pageBytes}
+			top := newTop(q, s.limits.pageBytes)
 			done, err := v.run(t.Context(), q, best, top, 10*3)
-			if err != nil || !done || len(top.items) != 10 {
-				t.Errorf("%s: more than 30 resources are read for a page of %d, %v", query, len(top.items), err)
+			if err != nil || !done || top.Len() != 10 {
+				t.Errorf("%s: more than 30 resources are read for a page of %d, %v", query, top.Len(), err)
 				break
 			}
 			q.After = top.page(store.Page{}).Next

@@ -105,16 +105,23 @@ func (p *planner) among(among map[fhir.Key]bool) (one plan, exact, ok bool) {
 	return p.byIDs(ids), true, true
 }
 
-// linked is the plan for references to resources that are known, unless they are many.
+// linked is the plan for references to resources that are known, by their ids or their canonical
+// URLs, unless they are many.
 func (p *planner) linked(c *search.Clause) (one plan, exact, ok bool) {
-	if len(c.Among) > p.view.limits.linked {
+	if len(c.Among)+len(c.AmongURLs) > p.view.limits.linked {
 		return plan{}, false, false
 	}
-	values := make([]search.Value, 0, len(c.Among))
+	values := make([]search.Value, 0, len(c.Among)+len(c.AmongURLs))
 	for key := range c.Among {
 		values = append(values, search.Value{RefType: key.Type, RefID: key.ID})
 	}
-	return p.references(c.Param.Name, values)
+	for url := range c.AmongURLs {
+		if url.Version == "" { // the index has no versions: with it are those that name one
+			values = append(values, search.Value{URL: url.URL})
+		}
+	}
+	one, exact, ok = p.references(c.Param.Name, values)
+	return one, exact && len(c.AmongURLs) == 0, ok
 }
 
 // any is the plan that reads what one of several clauses gives. Where all of their indexes

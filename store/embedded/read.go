@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -15,10 +14,10 @@ import (
 
 // Read is the current version of a resource, or the one that key names.
 func (s *Store) Read(ctx context.Context, key fhir.Key) (fhir.Resource, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return fhir.Resource{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return fhir.Resource{}, err
 	}
@@ -64,10 +63,10 @@ func (s *Store) read(key fhir.Key) (fhir.Resource, error) {
 	return out, nil
 }
 
-// parseVersion reads a version as this store writes them, and only so.
+// parseVersion is store.ParseVersion in the type of a record's version.
 func parseVersion(text string) (uint64, bool) {
-	n, err := strconv.ParseUint(text, 10, 64)
-	return n, err == nil && n > 0 && text == strconv.FormatUint(n, 10)
+	n, ok := store.ParseVersion(text)
+	return uint64(n), ok
 }
 
 // current is the current version of a resource, deleted or not.

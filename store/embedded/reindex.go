@@ -78,10 +78,10 @@ func (s *Store) reindex(ctx context.Context, p *search.Parameters, progress func
 // beginIndex makes all writes that begin from now on write the index b, too. There is none
 // if the one that there is does.
 func (s *Store) beginIndex(ctx context.Context, p *search.Parameters) (b *building, total int, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, 0, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := errors.Join(ctx.Err(), s.failed()); err != nil {
 		return nil, 0, err
 	}
@@ -119,10 +119,10 @@ func (s *Store) clear(g generation) error {
 // indexChunk indexes the resources from a key on, and tells where the next ones begin: nil
 // at the end.
 func (s *Store) indexChunk(ctx context.Context, b *building, from []byte) (next []byte, n int, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, 0, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	changes, next, err := s.some(from)
 	if err != nil || len(changes) == 0 {
 		return nil, 0, err
@@ -190,10 +190,10 @@ func (s *Store) some(from []byte) (changes []store.Change, next []byte, err erro
 
 // useIndex makes searches use the index b, which is complete.
 func (s *Store) useIndex(ctx context.Context, b *building) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	s.indexing.Lock()
 	defer s.indexing.Unlock()
 	if b.displaced.Load() {
@@ -230,10 +230,10 @@ func (s *Store) switchTo(ctx context.Context, p *parameters, g generation) error
 
 // dropIndex gives up the index b.
 func (s *Store) dropIndex(b *building) error {
-	if s.enter() != nil {
+	if s.gate.Enter() != nil {
 		return nil // Open does it
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	s.indexing.Lock()
 	defer s.indexing.Unlock()
 	if s.building != b { // it is in use

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -20,10 +18,10 @@ var errIndex = errors.New("a key of the index is damaged: restore the store from
 // Search gives one page. It sees one state of the store, whatever is written meanwhile.
 // A page whose resources have more than 32 MiB is shorter than asked for.
 func (s *Store) Search(ctx context.Context, q search.Query) (store.Page, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Page{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	page, err := s.search(ctx, q)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("embedded: search of %s: %w", q.Type, err)
@@ -43,7 +41,7 @@ func (s *Store) search(ctx context.Context, q search.Query) (store.Page, error) 
 
 // find is the search in one state of the store. It tells what it did, if told is not nil.
 func (s *Store) find(ctx context.Context, v *view, q search.Query, told *store.Plan) (store.Page, error) {
-	if err := v.check(q); err != nil {
+	if err := v.params.Knows(q); err != nil {
 		return store.Page{}, err
 	}
 	q, err := q.Resolve(v.linked(ctx, told))
@@ -77,7 +75,7 @@ func (s *Store) findResolved(ctx context.Context, v *view, q search.Query, told 
 		best.tell(told, q, nil)
 		return page, nil
 	}
-	top := &top{q: q, limit: s.limits.pageBytes}
+	top := newTop(q, s.limits.pageBytes)
 	if inOrder != nil && !best.rank.selective() {
 		// The index may give many in the wrong order. Then most likely the page is full soon
 		// in the right one.
@@ -95,7 +93,7 @@ func (s *Store) findResolved(ctx context.Context, v *view, q search.Query, told 
 				inOrder.tell(told, q, top)
 				return top.page(page), nil
 			}
-			top.items, top.bytes, top.end = nil, 0, nil
+			top.Reset()
 		}
 	}
 	if _, err := v.run(ctx, q, best, top, -1); err != nil {
@@ -103,37 +101,6 @@ func (s *Store) findResolved(ctx context.Context, v *view, q search.Query, told 
 	}
 	best.tell(told, q, top)
 	return top.page(page), nil
-}
-
-// check refuses what this store has no index for, and no terms: it would find nothing.
-func (v *view) check(q search.Query) error {
-	if len(v.params.of(q.Type)) == 0 {
-		return errors.New("resources of this type are not searched")
-	}
-	return v.checkAll(q.Type, q.Where)
-}
-
-func (v *view) checkAll(of string, where []search.Clause) error {
-	for i := range where {
-		c := &where[i]
-		if name := c.Param.Name; name != "" && v.params.of(of)[name] != c.Param.Type {
-			return errors.New("the store does not know a search parameter of the query, or has yet to index it")
-		}
-		if err := v.checkAll(of, c.Any); err != nil {
-			return err
-		}
-		for j := range c.Chain {
-			if err := v.check(c.Chain[j]); err != nil {
-				return err
-			}
-		}
-		if c.Has != nil {
-			if err := v.check(c.Has.Query); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // linked runs the searches at the ends of chains, in this state of the store.
@@ -219,7 +186,7 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 		if top.closed(at, p) {
 			break
 		}
-		if t.placed && !top.wants(at) {
+		if t.placed && !top.Wants(at) {
 			continue
 		}
 		possible, rest, err := t.byKey(w)
@@ -240,8 +207,8 @@ func (v *view) run(ctx context.Context, q search.Query, p plan, top *top, limit 
 		if !found {
 			continue
 		}
-		if at = t.at(at, &r, &terms); top.wants(at) {
-			top.add(item{at, *r.clone()})
+		if at = t.at(at, &r, &terms); top.Wants(at) {
+			top.Add(at, *r.clone(), len(r.json))
 		}
 	}
 	return true, w.err()
@@ -329,46 +296,33 @@ func (v *view) countAll(resourceType string) (int, error) {
 	return int(n), closer.Close()
 }
 
-// item is a match.
-type item struct {
-	at search.Cursor
-	record
-}
-
-// top keeps the first matches in the order of a query: never more than a page.
+// top keeps the first matches in the order of a query.
 type top struct {
-	q     search.Query
-	items []item // in order
-	bytes int
-	limit int // bytes of all items
-	// end is the first place that is known to be on a later page.
-	end *search.Cursor
+	*search.Top[record]
+	q search.Query
 	// keys and reads are how many of the index and how many resources were read.
 	keys, reads int
 }
 
-// wants reports whether a match at that place would be on the page.
-func (t *top) wants(at search.Cursor) bool {
-	if t.q.After != nil && t.q.Compare(at, *t.q.After) <= 0 {
-		return false
-	}
-	return t.end == nil || t.q.Compare(at, *t.end) < 0
+func newTop(q search.Query, maxBytes int) *top {
+	return &top{Top: search.NewTop[record](q, maxBytes), q: q}
 }
 
 // closed reports whether nothing that a plan gives from that place on can be on the page.
 func (t *top) closed(at search.Cursor, p plan) bool {
-	if t.end == nil || !p.inOrderOf(t.q) {
+	end := t.End()
+	if end == nil || !p.inOrderOf(t.q) {
 		return false
 	}
 	if p.exactlyOrderOf(t.q) {
-		return t.q.Compare(at, *t.end) >= 0
+		return t.q.Compare(at, *end) >= 0
 	}
 	n := 0
 	switch t.q.Sort[0].Param {
 	case sortDate:
-		n = at.Date.Compare(t.end.Date)
+		n = at.Date.Compare(end.Date)
 	case "_lastUpdated":
-		n = at.LastUpdated.Compare(t.end.LastUpdated)
+		n = at.LastUpdated.Compare(end.LastUpdated)
 	}
 	if t.q.Sort[0].Descending {
 		n = -n
@@ -376,33 +330,10 @@ func (t *top) closed(at search.Cursor, p plan) bool {
 	return n > 0
 }
 
-// add puts a match in its place. Those that have none any more are gone.
-func (t *top) add(it item) {
-	i := sort.Search(len(t.items), func(i int) bool { return t.q.Compare(t.items[i].at, it.at) >= 0 })
-	if i < len(t.items) && t.items[i].at.ID == it.at.ID {
-		return
-	}
-	if t.items == nil {
-		t.items = make([]item, 0, min(t.q.Count, 15)+1)
-	}
-	t.items = slices.Insert(t.items, i, it)
-	t.bytes += len(it.json)
-	for n := len(t.items); n > t.q.Count || n > 1 && t.bytes > t.limit; n-- {
-		last := t.items[n-1]
-		t.bytes -= len(last.json)
-		t.items = slices.Delete(t.items, n-1, n)
-		t.end = &last.at
-	}
-}
-
 func (t *top) page(page store.Page) store.Page {
-	for i := range t.items {
-		it := &t.items[i]
-		page.Resources = append(page.Resources, it.resource(t.q.Type, it.at.ID))
+	for at, r := range t.All() {
+		page.Resources = append(page.Resources, r.resource(t.q.Type, at.ID))
 	}
-	if n := len(t.items); t.end != nil && n > 0 {
-		at := t.items[n-1].at
-		page.Next = &at
-	}
+	page.Next = t.Next()
 	return page
 }

@@ -84,6 +84,12 @@ type definer struct {
 	buf        []byte
 }
 
+// forget lets go of the texts of the last definition.
+func (d *definer) forget() {
+	clear(d.references[:cap(d.references)])
+	clear(d.tokens[:cap(d.tokens)])
+}
+
 type definedReference struct {
 	params byte
 	search.Reference

@@ -29,10 +29,10 @@ type Stats struct {
 
 // Stats tells the state of the store. It is zero when the store is closed.
 func (s *Store) Stats() Stats {
-	if s.enter() != nil {
+	if s.gate.Enter() != nil {
 		return Stats{}
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	m := s.db.Metrics()
 	out := Stats{
 		DiskBytes:     int64(m.DiskSpaceUsage()),
@@ -60,10 +60,10 @@ func (s *Store) Stats() Stats {
 
 // Check tells why the store cannot do its work: closed, failed, damaged or out of space.
 func (s *Store) Check(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := s.check(ctx); err != nil {
 		return fmt.Errorf("embedded: check: %w", err)
 	}

@@ -86,10 +86,10 @@ const (
 // progress, if it is not nil, is told from one goroutine what is being verified, how far it is, and
 // how far it goes, which is an estimate.
 func (s *Store) Verify(ctx context.Context, progress func(what string, done, total int64)) (Report, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return Report{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	v := s.look()
 	defer s.letGo(v)
 	c := &check{

@@ -76,10 +76,10 @@ func (s *Store) Watch(ctx context.Context, started func(), each func(versions []
 // from then on was committed from then on. It does not stay in the store: Close must not
 // wait for who watches.
 func (s *Store) beginWatch() (*watcher, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	w := &watcher{wake: make(chan struct{}, 1)}
 	s.indexing.Lock()
 	defer s.indexing.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
+	"github.com/kiln-health/kiln/store/claim"
 )
 
 // stripeCount is the number of locks that all resources share.
@@ -24,10 +25,10 @@ const maxWrite = 1 << 30
 // Write applies all changes or none. The changes of one call share lastUpdated, unless
 // the clock is behind the version that is replaced: that time is kept then.
 func (s *Store) Write(ctx context.Context, changes ...store.Change) ([]store.Result, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	results, err := s.apply(ctx, changes)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: write: %w", err)
@@ -39,18 +40,18 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := checkChanges(changes); err != nil {
+	if err := store.CheckChanges(changes); err != nil {
 		return nil, err
 	}
 	s.indexing.RLock()
 	defer s.indexing.RUnlock()
-	claim, err := s.claim(ctx, changes)
+	claim, err := s.claims.Make(ctx, changes, s.params.Parameters, s.opened)
 	if err != nil {
 		return nil, err
 	}
 	if claim != nil {
-		defer s.claims.end(claim)
-		changes = claim.puts.changes // their terms are known
+		defer claim.End()
+		changes = claim.Changes() // their terms are known
 	}
 	unlock, err := s.lockAll(ctx, changes)
 	if err != nil {
@@ -61,8 +62,8 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	v := s.look()
 	defer s.letGo(v)
 	e := s.newEdit(v)
+	defer s.recycle(e)
 	e.claim = claim
-	defer e.write.batch.Close()
 	results, err := e.changes(ctx, changes)
 	e.write.results = results
 	if err := e.end(ctx, err); err != nil {
@@ -76,26 +77,6 @@ func (s *Store) storedNumber(resourceType, patient string, definition []byte) (u
 	v := s.look()
 	defer s.letGo(v)
 	return storedNumber(v.snapshot, resourceType, patient, definition)
-}
-
-// checkChanges refuses what no store could apply.
-func checkChanges(changes []store.Change) error {
-	seen := make(map[fhir.Key]bool, len(changes))
-	for i := range changes {
-		c := &changes[i]
-		if !fhir.ValidType(c.Type) {
-			return fmt.Errorf("change %d: the resource type is not the name of a type", i)
-		}
-		if !fhir.ValidID(c.ID) {
-			return fmt.Errorf("change %d: the id is not 1 to 64 letters, digits, dashes and points", i)
-		}
-		key := fhir.Key{Type: c.Type, ID: c.ID}
-		if seen[key] {
-			return fmt.Errorf("change %d: a %s is changed twice in one write: send one change for each resource", i, c.Type)
-		}
-		seen[key] = true
-	}
-	return nil
 }
 
 // lockAll takes the locks of all changed resources, in an order that all writers share.
@@ -136,8 +117,7 @@ func (s *Store) stripe(key fhir.Key) int {
 // edit is a write as it is put together. All its resources are locked.
 type edit struct {
 	store  *Store
-	claim  *claim            // nil if there is no condition None
-	before map[fhir.Key]bool // with a claim: the resources of the changes so far
+	claim  *claim.Claim // nil if there is no condition None
 	reader reader
 	now    time.Time
 	write  *write
@@ -149,19 +129,37 @@ type edit struct {
 }
 
 // newEdit begins a write on what v shows. The caller holds indexing and the locks of the
-// resources, and closes the batch.
+// resources, and recycles it.
 func (s *Store) newEdit(v *view) *edit {
-	e := &edit{
-		store:  s,
-		index:  indexer{params: s.params, generation: s.generation},
-		placer: placer{numbers: s.numbers, stored: s.storedNumber},
-		reader: reader{view: v, fresh: true}, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
+	e, used := s.edits.Get().(*edit)
+	if !used {
+		e = &edit{}
+	}
+	*e = edit{
+		store: s, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
+		index:  indexer{params: s.params, generation: s.generation, key: e.index.key, value: e.index.value, tail: e.index.tail},
+		placer: placer{numbers: s.numbers, stored: s.storedNumber, definer: e.placer.definer, name: e.placer.name, key: e.placer.key, value: e.placer.value},
+		reader: reader{view: v, fresh: true, key: e.reader.key},
+		key:    e.key, buf: e.buf,
 	}
 	e.write.counts = map[string]int64{}
 	if b := s.building; b != nil {
 		e.built = &indexer{params: b.params, generation: b.generation, second: true}
 	}
 	return e
+}
+
+// maxPooled is how much memory an edit keeps for the next one.
+const maxPooled = 64 << 10
+
+// recycle ends an edit, whose memory the next one uses again.
+func (s *Store) recycle(e *edit) {
+	e.write.batch.Close()
+	if cap(e.buf)+cap(e.placer.value) > maxPooled {
+		return
+	}
+	e.placer.definer.forget()
+	s.edits.Put(e)
 }
 
 // end commits the write, unless there is nothing in it or err says that it has failed. Either
@@ -177,9 +175,6 @@ func (e *edit) end(ctx context.Context, err error) error {
 
 func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Result, error) {
 	results := make([]store.Result, len(changes))
-	if e.claim != nil {
-		e.before = make(map[fhir.Key]bool, len(changes))
-	}
 	for i := range changes {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -192,9 +187,6 @@ func (e *edit) changes(ctx context.Context, changes []store.Change) ([]store.Res
 		var err error
 		if results[i], err = e.change(&changes[i]); err != nil {
 			return nil, err
-		}
-		if e.claim != nil {
-			e.before[fhir.Key{Type: changes[i].Type, ID: changes[i].ID}] = true
 		}
 		if e.write.batch.Len() > maxWrite {
 			return nil, fmt.Errorf("the write has more than %d MiB, indexes included: split it", maxWrite>>20)
@@ -220,7 +212,7 @@ func (e *edit) change(c *store.Change) (store.Result, error) {
 	if c.Delete {
 		return e.delete(key, old, current != "", found)
 	}
-	if err := checkType(c); err != nil {
+	if err := c.CheckType(); err != nil {
 		return store.Result{}, err
 	}
 	if current != "" {
@@ -351,7 +343,7 @@ func (e *edit) terms(resourceType string, r *record, c *store.Change) ([]search.
 		return terms, nil
 	}
 	var err error
-	if e.store.found(c, e.index.params) {
+	if c.HasTerms(e.index.params.Parameters, e.store.opened) {
 		terms[0] = *c.Terms
 	} else if terms[0], err = e.index.params.Extract(resourceType, r.json); err != nil {
 		return nil, err
@@ -382,32 +374,6 @@ func (e *edit) indexKeys(key fhir.Key, r *record, terms []search.Terms, emit fun
 		if err := x.each(r.at(), &terms[i]); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// found reports whether a change has the terms that p finds.
-func (s *Store) found(c *store.Change, p *parameters) bool {
-	by := c.Parameters
-	if by == nil {
-		by = s.opened
-	}
-	return c.Terms != nil && by == p.Parameters
-}
-
-// checkType refuses a resource that says it is of another type: stamped, it would be of
-// the wrong one.
-func checkType(c *store.Change) error {
-	const begin = `{"resourceType":"`
-	if rest, ok := bytes.CutPrefix(c.JSON, []byte(begin)); ok && bytes.HasPrefix(rest, []byte(c.Type+`"`)) {
-		return nil
-	}
-	of, _, _, err := fhir.Parse(c.JSON)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Type, err)
-	}
-	if of != c.Type {
-		return errors.New("the resource is not of the type that the change names")
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -21,10 +20,10 @@ import (
 // Export is as store.Archive says. It reads on through what is written meanwhile: each resource
 // is exported with all the versions that it had at one moment, no two of them at the same one.
 func (s *Store) Export(ctx context.Context, after fhir.Key, each func(version fhir.Resource) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := s.export(ctx, after, each); err != nil {
 		return fmt.Errorf("mongo: export: %w", told(ctx, err))
 	}
@@ -42,7 +41,7 @@ func (s *Store) export(ctx context.Context, after fhir.Key, each func(version fh
 		}
 		if after.Version != "" {
 			var ok bool
-			if seen, ok = parseVersion(after.Version); !ok {
+			if seen, ok = store.ParseVersion(after.Version); !ok {
 				return errors.New("the place to go on from has a version that is no number from 1 on")
 			}
 		}
@@ -171,20 +170,20 @@ const (
 // a call that is refused for that nothing is added; of one with a conflict or a gap, nothing
 // behind the last step that was complete.
 func (s *Store) Import(ctx context.Context, versions []fhir.Resource) (added int, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("mongo: import: %w", err)
 	}
 	for i := range versions {
-		if err := checkImported(&versions[i]); err != nil {
+		if err := store.CheckImported(&versions[i]); err != nil {
 			return 0, fmt.Errorf("mongo: import: version %d of the call: %w", i+1, err)
 		}
 	}
 	for done := 0; done < len(versions); {
-		n := importStep(versions[done:])
+		n := store.ImportStep(versions[done:], importBytes, importVersions)
 		made, err := s.importSome(ctx, versions[done:done+n])
 		added += made
 		if err != nil {
@@ -193,48 +192,6 @@ func (s *Store) Import(ctx context.Context, versions []fhir.Resource) (added int
 		done += n
 	}
 	return added, nil
-}
-
-// importStep is how many of the versions are written at once.
-func importStep(versions []fhir.Resource) int {
-	size := 0
-	for i := range versions {
-		size += len(versions[i].JSON)
-		if i > 0 && (size > importBytes || i == importVersions) {
-			return i
-		}
-	}
-	return len(versions)
-}
-
-// checkImported refuses what this store would not have written.
-func checkImported(r *fhir.Resource) error {
-	if !fhir.ValidType(r.Type) {
-		return errors.New("the resource type is not the name of a type")
-	}
-	if !fhir.ValidID(r.ID) {
-		return errors.New("the id is not 1 to 64 letters, digits, dashes and points")
-	}
-	if _, ok := parseVersion(r.Version); !ok {
-		return errors.New("the version is no number from 1 on: this store numbers versions 1, 2, 3")
-	}
-	if at := r.LastUpdated; at.Year() < 1 || at.Year() > 9999 || !at.Equal(time.UnixMilli(at.UnixMilli())) {
-		return errors.New("its time of change is not in whole milliseconds of the years 1 to 9999")
-	}
-	if r.Deleted {
-		if len(r.JSON) > 0 {
-			return errors.New("it is deleted, and has content all the same")
-		}
-		return nil
-	}
-	want, err := fhir.Stamp(r.JSON, r.Type, r.ID, r.Version, r.LastUpdated)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(want, r.JSON) {
-		return errors.New("its JSON does not carry the type, id, version and time of change that it comes with, in the place and form that fhir.Stamp gives them")
-	}
-	return nil
 }
 
 // importSome adds versions in one write, or none of them.
@@ -436,7 +393,7 @@ func imported(doc bson.Raw) bson.Raw {
 const importedField = "new"
 
 func versionOf(r *fhir.Resource) int64 {
-	n, _ := parseVersion(r.Version) // it was checked
+	n, _ := store.ParseVersion(r.Version) // it was checked
 	return n
 }
 

@@ -29,7 +29,7 @@ func (s *Store) document(r *record, c *store.Change) (bson.Raw, error) {
 func (s *Store) terms(r *record, c *store.Change) (*search.Terms, error) {
 	p := s.params.Load()
 	terms := c.Terms
-	if !s.found(c, p) {
+	if !c.HasTerms(p.Parameters, s.opened) {
 		extracted, err := p.Extract(c.Type, r.json)
 		if err != nil {
 			return nil, err
@@ -45,15 +45,6 @@ func (s *Store) terms(r *record, c *store.Change) (*search.Terms, error) {
 	}
 	both := union(*terms, more)
 	return &both, nil
-}
-
-// found reports whether a change has the terms that p finds.
-func (s *Store) found(c *store.Change, p *parameters) bool {
-	by := c.Parameters
-	if by == nil {
-		by = s.opened
-	}
-	return c.Terms != nil && by == p.Parameters
 }
 
 // tombstone is the document of a deletion. It keeps the field that may be part of the shard key.

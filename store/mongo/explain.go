@@ -14,10 +14,10 @@ import (
 // Explain tells how the search is answered: what Kiln asks for, and with what MongoDB says it
 // has answered, where it can say that.
 func (s *Store) Explain(ctx context.Context, q search.Query) (store.Plan, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Plan{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	var plan store.Plan
 	if _, err := s.search(ctx, q, &plan); err != nil {
 		return store.Plan{}, fmt.Errorf("mongo: search of %s: %w", q.Type, told(ctx, err))
@@ -36,7 +36,7 @@ func (w *walk) tell(plan *store.Plan) {
 		plan.Order = "index"
 	}
 	for _, i := range w.find.Residual {
-		plan.Residual = append(plan.Residual, described(&w.q.Where[i]))
+		plan.AddResidual(&w.q.Where[i])
 	}
 	plan.Read = w.candidates
 }
@@ -133,21 +133,4 @@ func (s *stages) walk(stage bson.Raw) {
 			}
 		}
 	}
-}
-
-// described is a clause without its values.
-func described(c *search.Clause) string {
-	switch {
-	case c.Any != nil:
-		return "one of several"
-	case c.Has != nil:
-		return "_has:" + c.Has.Query.Type + ":" + c.Has.By.Name
-	case c.Chain != nil:
-		return c.Param.Name + ", followed"
-	case c.Param.Name == "":
-		return "_id"
-	case c.Modifier != "":
-		return c.Param.Name + ":" + c.Modifier
-	}
-	return c.Param.Name
 }

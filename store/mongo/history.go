@@ -5,21 +5,14 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
-
-// maxHistory is how many versions a page has at most.
-const maxHistory = 10000
 
 // History gives versions, newest first. Of one resource, Total is how many there are unless
 // something leaves some out; of many resources it is not counted.
@@ -29,10 +22,10 @@ const maxHistory = 10000
 // The place of a version never changes, so that pages have every version that was there
 // when the first one was read exactly once.
 func (s *Store) History(ctx context.Context, q store.HistoryQuery) (store.Page, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Page{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	page, err := s.history(ctx, q)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("mongo: history of %s: %w", cmp.Or(q.Type, "all types"), told(ctx, err))
@@ -44,11 +37,8 @@ func (s *Store) history(ctx context.Context, q store.HistoryQuery) (page store.P
 	if err := ctx.Err(); err != nil {
 		return store.Page{}, err
 	}
-	if q.Type != "" && !fhir.ValidType(q.Type) || q.ID != "" && (q.Type == "" || !fhir.ValidID(q.ID)) {
-		return store.Page{}, store.ErrNotFound
-	}
-	if q.Count <= 0 {
-		q.Count = search.DefaultCount
+	if err := q.Check(); err != nil {
+		return store.Page{}, err
 	}
 	types := []string{q.Type}
 	if q.Type == "" { // outside of the snapshot, which has no list of collections
@@ -57,7 +47,7 @@ func (s *Store) history(ctx context.Context, q store.HistoryQuery) (page store.P
 		}
 	}
 	err = s.consistent(ctx, func(ctx context.Context) error {
-		h := &history{store: s, q: q, count: min(q.Count, maxHistory), times: times(q)}
+		h := &history{store: s, q: q, times: q.Interval(), page: store.NewHistoryPage(q, s.limits.pageBytes)}
 		if q.ID != "" {
 			page, err = h.ofResource(ctx)
 		} else {
@@ -71,101 +61,39 @@ func (s *Store) history(ctx context.Context, q store.HistoryQuery) (page store.P
 	return page, nil
 }
 
-// interval are the versions that a history is about, in milliseconds: lastUpdated from since
-// and before to, and current behind from. current: only those that were so at some moment, which
-// one is not whose successor has the same lastUpdated. never: there is no such moment.
-type interval struct {
-	since, to, from int64
-	current, never  bool
-}
-
-func times(q store.HistoryQuery) interval {
-	t := interval{since: milliseconds(q.Since), to: math.MaxInt64, from: math.MinInt64}
-	t.current = !q.CurrentFrom.IsZero() || !q.CurrentTo.IsZero()
-	t.never = !q.CurrentTo.IsZero() && !q.CurrentFrom.Before(q.CurrentTo)
-	if !q.CurrentFrom.IsZero() {
-		t.from = q.CurrentFrom.UnixMilli() // what ends in that millisecond was not current any more
-	}
-	if !q.CurrentTo.IsZero() {
-		t.to = milliseconds(q.CurrentTo)
-	}
-	return t
-}
-
-// milliseconds is the first millisecond that is not before t. The zero time is before all.
-func milliseconds(t time.Time) int64 {
-	if t.IsZero() {
-		return math.MinInt64
-	}
-	ms := t.UnixMilli()
-	if time.UnixMilli(ms).Before(t) {
-		ms++
-	}
-	return ms
-}
-
-// filter adds the interval to one. end: the documents are of earlier versions, which have one.
-func (t interval) filter(f bson.D, end bool) bson.D {
-	var lu bson.D
-	if t.since != math.MinInt64 {
-		lu = append(lu, bson.E{Key: "$gte", Value: bson.DateTime(t.since)})
-	}
-	if t.to != math.MaxInt64 {
-		lu = append(lu, bson.E{Key: "$lt", Value: bson.DateTime(t.to)})
-	}
-	if lu != nil {
-		f = append(f, bson.E{Key: "lu", Value: lu})
-	}
-	if end && t.from != math.MinInt64 {
-		f = append(f, bson.E{Key: "end", Value: bson.D{{Key: "$gt", Value: bson.DateTime(t.from)}}})
-	}
-	return f
-}
-
-// has reports whether a version is among them that a filter has found, or a current one, which
-// has no end.
-func (t interval) has(r *record) bool {
-	if t.never || r.lastUpdated < t.since || r.lastUpdated >= t.to {
-		return false
-	}
-	return !t.current || r.end == 0 || r.lastUpdated < r.end
-}
-
 // history is a page as it is put together.
 type history struct {
 	store *Store
 	q     store.HistoryQuery
-	count int // versions that it has at most
-	times interval
-
-	versions []fhir.Resource
-	bytes    int
-	full     bool // and there is more
+	times store.Interval
+	page  *store.HistoryPage
 }
 
-// add takes the next version, and reports false if there is no place for it.
-func (h *history) add(r *record, of string) bool {
-	h.bytes += len(r.json)
-	if n := len(h.versions); n == h.count || n > 0 && h.bytes > h.store.limits.pageBytes {
-		h.full = true
-		return false
+// filter adds the times to one. end: the documents are of earlier versions, which have one.
+func (h *history) filter(f bson.D, end bool) bson.D {
+	var lu bson.D
+	if h.times.Since != math.MinInt64 {
+		lu = append(lu, bson.E{Key: "$gte", Value: bson.DateTime(h.times.Since)})
 	}
-	h.versions = append(h.versions, r.resource(of))
-	return true
-}
-
-// page is what was added. next names the place of its last version.
-func (h *history) page(total int, next func(last *fhir.Resource) string) store.Page {
-	page := store.Page{Resources: h.versions, Total: total}
-	if h.full {
-		page.Next = &search.Cursor{ID: next(&h.versions[len(h.versions)-1])}
+	if h.times.To != math.MaxInt64 {
+		lu = append(lu, bson.E{Key: "$lt", Value: bson.DateTime(h.times.To)})
 	}
-	return page
+	if lu != nil {
+		f = append(f, bson.E{Key: "lu", Value: lu})
+	}
+	if end && h.times.From != math.MinInt64 {
+		f = append(f, bson.E{Key: "end", Value: bson.D{{Key: "$gt", Value: bson.DateTime(h.times.From)}}})
+	}
+	return f
 }
 
-// noPlace tells that HistoryQuery.Before is none.
-func noPlace() error {
-	return fmt.Errorf("the place to go on from is not one of this history, follow its links as they are: %w", store.ErrNotFound)
+// has reports whether a version is wanted. A current one has no end.
+func (h *history) has(r *record) bool {
+	successor := r.end
+	if successor == 0 {
+		successor = store.ForEver
+	}
+	return h.times.Has(r.lastUpdated, successor)
 }
 
 // ofResource reads the versions of one resource.
@@ -178,24 +106,18 @@ func (h *history) ofResource(ctx context.Context) (store.Page, error) {
 	if !found {
 		return store.Page{}, store.ErrNotFound
 	}
-	total, before := -1, r.version+1
-	if q.Since.IsZero() && q.CurrentFrom.IsZero() && q.CurrentTo.IsZero() {
+	before, err := q.BeforeVersion(r.version)
+	if err != nil {
+		return store.Page{}, err
+	}
+	total := -1
+	if q.Since.IsZero() && h.times.Always() {
 		total = int(r.version)
 	}
-	if q.Before != "" {
-		n, ok := parseVersion(q.Before)
-		if !ok || n > r.version {
-			return store.Page{}, noPlace()
-		}
-		before = n
+	if h.times.Never() || before > r.version && h.has(&r) && !h.page.Add(r.resource(q.Type)) {
+		return h.page.OfResource(total), nil
 	}
-	end := func() (store.Page, error) {
-		return h.page(total, func(last *fhir.Resource) string { return last.Version }), nil
-	}
-	if before > r.version && h.times.has(&r) && !h.add(&r, q.Type) {
-		return end()
-	}
-	f := h.times.filter(bson.D{{Key: "id", Value: q.ID}, {Key: "v", Value: bson.D{{Key: "$lt", Value: min(before, r.version)}}}}, true)
+	f := h.filter(bson.D{{Key: "id", Value: q.ID}, {Key: "v", Value: bson.D{{Key: "$lt", Value: min(before, r.version)}}}}, true)
 	c, err := h.store.historyOf(q.Type).Find(ctx, f, h.options(bson.D{{Key: "v", Value: -1}}))
 	if err != nil {
 		return store.Page{}, err
@@ -206,33 +128,32 @@ func (h *history) ofResource(ctx context.Context) (store.Page, error) {
 		if err != nil || !found {
 			return store.Page{}, cmp.Or(err, errDocument)
 		}
-		if h.times.has(&r) && !h.add(&r, q.Type) {
-			return end()
+		if h.has(&r) && !h.page.Add(r.resource(q.Type)) {
+			return h.page.OfResource(total), nil
 		}
 	}
 	if err := c.Err(); err != nil {
 		return store.Page{}, err
 	}
-	return end()
+	return h.page.OfResource(total), nil
 }
 
 func (h *history) options(order bson.D) *options.FindOptionsBuilder {
-	opt := options.Find().SetProjection(wantedEarlier).SetSort(order).SetBatchSize(int32(min(h.count+1, maxBatch)))
-	if !h.times.current { // else some that are found do not count
-		opt.SetLimit(int64(h.count) + 1)
+	opt := options.Find().SetProjection(wantedEarlier).SetSort(order).SetBatchSize(int32(min(h.page.Count()+1, maxBatch)))
+	if h.times.Always() { // else some that are found do not count
+		opt.SetLimit(int64(h.page.Count()) + 1)
 	}
 	return opt
 }
 
 // ofMany merges the current and the earlier versions of types.
 func (h *history) ofMany(ctx context.Context, types []string) (store.Page, error) {
-	var from *moment
-	if h.q.Before != "" {
-		at, ok := parsePlace(h.q.Before)
-		if !ok || h.q.Type != "" && h.q.Type != at.resourceType {
-			return store.Page{}, noPlace()
-		}
-		from = &at
+	from, err := h.q.BeforePlace()
+	if err != nil {
+		return store.Page{}, err
+	}
+	if h.times.Never() {
+		return h.page.OfMany(), nil
 	}
 	var strands []*strand
 	defer func() {
@@ -254,11 +175,11 @@ func (h *history) ofMany(ctx context.Context, types []string) (store.Page, error
 			}
 		}
 	}
-	var last *moment
+	var last *store.Place
 	for {
 		var first *strand
 		for _, s := range strands {
-			if !s.done && (first == nil || s.at.compare(first.at) < 0) {
+			if !s.done && (first == nil || s.at.Compare(first.at) < 0) {
 				first = s
 			}
 		}
@@ -266,7 +187,7 @@ func (h *history) ofMany(ctx context.Context, types []string) (store.Page, error
 			break
 		}
 		if at := first.at; last == nil || *last != at { // it may be in both collections for a moment
-			if !h.add(&first.record, first.resourceType) {
+			if !h.page.Add(first.record.resource(first.resourceType)) {
 				break
 			}
 			last = &at
@@ -275,38 +196,38 @@ func (h *history) ofMany(ctx context.Context, types []string) (store.Page, error
 			return store.Page{}, err
 		}
 	}
-	return h.page(-1, func(last *fhir.Resource) string { return placeOf(last).String() }), nil
+	return h.page.OfMany(), nil
 }
 
 // strand is one of the collections that make up the history of many resources.
 type strand struct {
 	c            *driver.Cursor
 	resourceType string
-	times        interval
+	history      *history
 	record
-	at   moment
+	at   store.Place
 	done bool
 }
 
 // strand begins right behind from. Nil is the beginning.
-func (h *history) strand(ctx context.Context, of string, past bool, from *moment) (*strand, error) {
+func (h *history) strand(ctx context.Context, of string, past bool, from *store.Place) (*strand, error) {
 	id, order, collection := "_id", bson.D{{Key: "lu", Value: -1}, {Key: "_id", Value: 1}}, h.store.collection(of)
 	if past {
 		id, order, collection = "id", bson.D{{Key: "lu", Value: -1}, {Key: "id", Value: 1}, {Key: "v", Value: -1}}, h.store.historyOf(of)
 	}
-	f := h.times.filter(bson.D{{Key: "v", Value: bson.D{{Key: "$gt", Value: int64(0)}}}}, past)
+	f := h.filter(bson.D{{Key: "v", Value: bson.D{{Key: "$gt", Value: int64(0)}}}}, past)
 	if from != nil {
-		lu := bson.DateTime(from.lastUpdated)
+		lu := bson.DateTime(from.LastUpdated)
 		before := bson.D{{Key: "lu", Value: bson.D{{Key: "$lt", Value: lu}}}}
 		equal := bson.E{Key: "lu", Value: lu}
 		behind := bson.A{before}
-		switch n := strings.Compare(of, from.resourceType); {
+		switch n := strings.Compare(of, from.Type); {
 		case n > 0: // of the same time they come later
 			behind = append(behind, bson.D{equal})
 		case n == 0:
-			behind = append(behind, bson.D{equal, {Key: id, Value: bson.D{{Key: "$gt", Value: from.id}}}})
+			behind = append(behind, bson.D{equal, {Key: id, Value: bson.D{{Key: "$gt", Value: from.ID}}}})
 			// What is current is the newest of its resource, but not before what was current then.
-			behind = append(behind, bson.D{equal, {Key: id, Value: from.id}, {Key: "v", Value: bson.D{{Key: "$lt", Value: from.version}}}})
+			behind = append(behind, bson.D{equal, {Key: id, Value: from.ID}, {Key: "v", Value: bson.D{{Key: "$lt", Value: from.Version}}}})
 		}
 		f = append(f, bson.E{Key: "lu", Value: bson.D{{Key: "$lte", Value: lu}}}, bson.E{Key: "$or", Value: behind})
 	}
@@ -314,7 +235,7 @@ func (h *history) strand(ctx context.Context, of string, past bool, from *moment
 	if err != nil {
 		return nil, err
 	}
-	return &strand{c: c, resourceType: of, times: h.times}, nil
+	return &strand{c: c, resourceType: of, history: h}, nil
 }
 
 // and is a filter whose fields may come twice.
@@ -333,9 +254,9 @@ func (s *strand) next(ctx context.Context) error {
 		if err != nil || !found {
 			return cmp.Or(err, errDocument)
 		}
-		if s.times.has(&r) {
+		if s.history.has(&r) {
 			s.record = r
-			s.at = moment{r.lastUpdated, s.resourceType, r.id, r.version}
+			s.at = store.Place{LastUpdated: r.lastUpdated, Type: s.resourceType, ID: r.id, Version: r.version}
 			return nil
 		}
 	}
@@ -345,38 +266,4 @@ func (s *strand) next(ctx context.Context) error {
 
 func (s *strand) close(ctx context.Context) {
 	_ = s.c.Close(context.WithoutCancel(ctx)) // the server forgets it anyway
-}
-
-// moment is where a version stands in the history of many resources.
-type moment struct {
-	lastUpdated      int64
-	resourceType, id string
-	version          int64
-}
-
-func (p moment) compare(o moment) int {
-	return cmp.Or(cmp.Compare(o.lastUpdated, p.lastUpdated), strings.Compare(p.resourceType, o.resourceType),
-		strings.Compare(p.id, o.id), cmp.Compare(o.version, p.version))
-}
-
-func placeOf(r *fhir.Resource) moment {
-	version, _ := parseVersion(r.Version)
-	return moment{r.LastUpdated.UnixMilli(), r.Type, r.ID, version}
-}
-
-// String needs no escapes in a URL. It is the same in every store.
-func (p moment) String() string {
-	return fmt.Sprintf("%d_%s_%s_%d", p.lastUpdated, p.resourceType, p.id, p.version)
-}
-
-// parsePlace reads what String wrote, and only that.
-func parsePlace(text string) (moment, bool) {
-	parts := strings.Split(text, "_")
-	if len(parts) != 4 || !fhir.ValidType(parts[1]) || !fhir.ValidID(parts[2]) {
-		return moment{}, false
-	}
-	ms, err := strconv.ParseInt(parts[0], 10, 64)
-	version, ok := parseVersion(parts[3])
-	p := moment{ms, parts[1], parts[2], version}
-	return p, err == nil && ok && p.String() == text
 }

@@ -111,10 +111,8 @@ func (s *Store) lock(ctx context.Context, e *edit) (*intent, error) {
 	for i := range e.changes {
 		in.Places = append(in.Places, place{e.changes[i].Type, e.changes[i].ID})
 	}
-	if e.claim != nil {
-		for _, key := range e.claim.keys {
-			in.Places = append(in.Places, place{claimsCollection, key})
-		}
+	for _, key := range e.claimKeys {
+		in.Places = append(in.Places, place{claimsCollection, key})
 	}
 	slices.SortStableFunc(in.Places, func(a, b place) int { return compareText(a.Collection, b.Collection) })
 	for try := 0; ; try++ {

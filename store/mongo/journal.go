@@ -121,10 +121,10 @@ func (s *Store) fetch(ctx context.Context, key bson.Binary) ([]byte, error) {
 
 // Entries lists ids of a shelf, in the order of their bytes.
 func (s *Store) Entries(ctx context.Context, shelf, after string, limit int) ([]string, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	ids, err := s.entries(ctx, shelf, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: entries: %w", told(ctx, err))
@@ -157,10 +157,10 @@ func (s *Store) entries(ctx context.Context, shelf, after string, limit int) ([]
 
 // journal calls f with the key of an entry, and the fields that name it.
 func (s *Store) journal(ctx context.Context, what, shelf, id string, f func(key bson.Binary, names bson.D) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	err := ctx.Err()
 	if err == nil && (shelf == "" || id == "" || len(shelf) > maxName || len(id) > maxName) {
 		err = fmt.Errorf("shelf and id must have 1 to %d bytes", maxName)

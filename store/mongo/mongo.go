@@ -78,6 +78,7 @@ import (
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
+	"github.com/kiln-health/kiln/store/claim"
 	"github.com/kiln-health/kiln/store/mongo/layout"
 )
 
@@ -112,16 +113,14 @@ type Store struct {
 	// outside of them, too.
 	transactional, snapshots bool
 
-	// mu is held for reading by every running call and for writing by Close.
-	mu     sync.RWMutex
-	closed bool
 	// ending is closed when Close begins: what works in the background ends.
 	ending     context.Context
 	end        context.CancelFunc
 	background sync.WaitGroup
 
 	stripes  [stripeCount]chan struct{}
-	claims   claims
+	claims   claim.Claims
+	gate     store.Gate
 	inserter *inserter
 	indexes  *indexes
 	counters counters
@@ -317,32 +316,16 @@ func (s *Store) hello(ctx context.Context) (greeting, error) {
 	return g, nil
 }
 
-// enter is called at the beginning of every call, leave at its end.
-func (s *Store) enter() error {
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
-		return store.ErrClosed
-	}
-	return nil
-}
-
-func (s *Store) leave() { s.mu.RUnlock() }
-
 // Close waits for running calls and closes all connections. A second Close does nothing.
 // A Watch ends at once.
 func (s *Store) Close() error {
 	s.end()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	return s.gate.Close(func() error {
+		s.inserter.wait()
+		s.background.Wait()
+		s.disconnect()
 		return nil
-	}
-	s.closed = true
-	s.inserter.wait()
-	s.background.Wait()
-	s.disconnect()
-	return nil
+	})
 }
 
 // disconnect closes the connections. What it could fail at is of no consequence any more:

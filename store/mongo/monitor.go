@@ -53,10 +53,10 @@ func (c *counters) watch(co *options.ClientOptions) {
 // the database is another one by now.
 // What goes on in the background, as index builds, is no reason: see Progress.
 func (s *Store) Check(ctx context.Context) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	_, err := s.hello(ctx)
 	if err == nil {
 		var found bool
@@ -79,10 +79,10 @@ const estimateTime = time.Minute
 // Metrics are numbers of this process, and the numbers of resources, deleted ones among
 // them, as MongoDB estimates them once a minute.
 func (s *Store) Metrics() []store.Metric {
-	if s.enter() != nil {
+	if s.gate.Enter() != nil {
 		return nil
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	c := &s.counters
 	if now := time.Now().Unix(); now-c.estimated.Load() > int64(estimateTime/time.Second) && c.estimating.CompareAndSwap(false, true) {
 		c.estimated.Store(now)

@@ -17,10 +17,10 @@ import (
 
 // Read is the current version of a resource, or the one that key names.
 func (s *Store) Read(ctx context.Context, key fhir.Key) (fhir.Resource, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return fhir.Resource{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	r, err := s.read(ctx, key)
 	if err != nil {
 		return fhir.Resource{}, fmt.Errorf("mongo: read %s: %w", key.Type, told(ctx, err))
@@ -38,7 +38,7 @@ func (s *Store) read(ctx context.Context, key fhir.Key) (fhir.Resource, error) {
 	version := int64(0)
 	if key.Version != "" {
 		var ok bool
-		if version, ok = parseVersion(key.Version); !ok {
+		if version, ok = store.ParseVersion(key.Version); !ok {
 			return fhir.Resource{}, store.ErrNotFound
 		}
 	}

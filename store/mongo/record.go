@@ -100,11 +100,5 @@ func (r *record) shared(resourceType string) fhir.Resource {
 
 func (r *record) at() time.Time { return time.UnixMilli(r.lastUpdated).UTC() }
 
-// parseVersion reads a version as this store writes them, and only so.
-func parseVersion(text string) (int64, bool) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil && n > 0 && text == strconv.FormatInt(n, 10)
-}
-
 // jitter is less than n.
 func jitter(n int64) int64 { return rand.Int64N(max(n, 1)) }

@@ -31,10 +31,10 @@ const chunk = 500
 // parameter of the same name has another meaning by now their searches find by both. Open the store
 // anew there, with the new parameters, before searches rely on them.
 func (s *Store) Reindex(ctx context.Context, p *search.Parameters, progress func(done, total int)) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	if err := s.reindex(ctx, p, progress); err != nil {
 		return fmt.Errorf("mongo: reindex: %w", told(ctx, err))
 	}

@@ -2,10 +2,8 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sort"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -20,10 +18,10 @@ import (
 // is written meanwhile; see the package comment for where there are none. A page whose
 // resources have more than 32 MiB is shorter than asked for.
 func (s *Store) Search(ctx context.Context, q search.Query) (store.Page, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.Page{}, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	page, err := s.search(ctx, q, nil)
 	if err != nil {
 		return store.Page{}, fmt.Errorf("mongo: search of %s: %w", q.Type, told(ctx, err))
@@ -35,7 +33,7 @@ func (s *Store) search(ctx context.Context, q search.Query, plan *store.Plan) (p
 	if err := ctx.Err(); err != nil {
 		return store.Page{}, err
 	}
-	if err := s.check(q); err != nil {
+	if err := s.params.Load().Knows(q); err != nil {
 		return store.Page{}, err
 	}
 	err = s.consistent(ctx, func(ctx context.Context) error {
@@ -53,38 +51,6 @@ func (s *Store) search(ctx context.Context, q search.Query, plan *store.Plan) (p
 		return store.Page{}, err
 	}
 	return page, nil
-}
-
-// check refuses what the documents have no index fields for: it would find nothing.
-func (s *Store) check(q search.Query) error {
-	params := s.params.Load()
-	if len(params.of(q.Type)) == 0 {
-		return errors.New("resources of this type are not searched")
-	}
-	return s.checkAll(params, q.Type, q.Where)
-}
-
-func (s *Store) checkAll(params *parameters, of string, where []search.Clause) error {
-	for i := range where {
-		c := &where[i]
-		if name := c.Param.Name; name != "" && params.of(of)[name] != c.Param.Type {
-			return errors.New("the store does not know a search parameter of the query, or has yet to index it")
-		}
-		if err := s.checkAll(params, of, c.Any); err != nil {
-			return err
-		}
-		for j := range c.Chain {
-			if err := s.check(c.Chain[j]); err != nil {
-				return err
-			}
-		}
-		if c.Has != nil {
-			if err := s.check(c.Has.Query); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // linked runs the searches at the ends of chains.
@@ -314,67 +280,22 @@ func (w *walk) ordered(ctx context.Context, page *store.Page) error {
 
 // sorted fills a page from matches in any order: it keeps no more than a page of them.
 func (w *walk) sorted(ctx context.Context, page *store.Page) error {
-	t := top{q: w.q, limit: w.store.limits.pageBytes}
+	t := search.NewTop[fhir.Resource](w.q, w.store.limits.pageBytes)
 	err := w.run(ctx, 0, func(m *match) (bool, error) {
 		at, err := w.at(m)
-		if err == nil && t.wants(at) {
-			t.add(item{at, m.resource(w.q.Type)})
+		if err == nil && t.Wants(at) {
+			t.Add(at, m.resource(w.q.Type), len(m.json))
 		}
 		return true, err
 	})
 	if err != nil {
 		return err
 	}
-	for i := range t.items {
-		page.Resources = append(page.Resources, t.items[i].Resource)
+	for _, r := range t.All() {
+		page.Resources = append(page.Resources, *r)
 	}
-	if n := len(t.items); t.end != nil && n > 0 {
-		page.Next = &t.items[n-1].at
-	}
+	page.Next = t.Next()
 	return nil
-}
-
-// item is a match that may be on the page.
-type item struct {
-	at search.Cursor
-	fhir.Resource
-}
-
-// top keeps the first matches in the order of a query: never more than a page.
-type top struct {
-	q     search.Query
-	items []item // in order
-	bytes int
-	limit int // bytes of all items
-	// end is the first place that is known to be on a later page.
-	end *search.Cursor
-}
-
-// wants reports whether a match at that place would be on the page.
-func (t *top) wants(at search.Cursor) bool {
-	if t.q.After != nil && t.q.Compare(at, *t.q.After) <= 0 {
-		return false
-	}
-	return t.end == nil || t.q.Compare(at, *t.end) < 0
-}
-
-// add puts a match in its place. Those that have none any more are gone.
-func (t *top) add(it item) {
-	i := sort.Search(len(t.items), func(i int) bool { return t.q.Compare(t.items[i].at, it.at) >= 0 })
-	if i < len(t.items) && t.items[i].at.ID == it.at.ID {
-		return
-	}
-	t.items = append(t.items, item{})
-	copy(t.items[i+1:], t.items[i:])
-	t.items[i] = it
-	t.bytes += len(it.JSON)
-	for n := len(t.items); n > t.q.Count || n > 1 && t.bytes > t.limit; n-- {
-		last := t.items[n-1]
-		t.bytes -= len(last.JSON)
-		t.items[n-1] = item{}
-		t.items = t.items[:n-1]
-		t.end = &last.at
-	}
 }
 
 // count is the number of all matches.

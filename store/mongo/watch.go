@@ -28,10 +28,10 @@ const (
 // who is behind by more than that, or has no connection for ten minutes, misses something.
 // https://www.mongodb.com/docs/manual/changeStreams/
 func (s *Store) Watch(ctx context.Context, started func(), each func(versions []fhir.Resource) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.ending, func() { cancel(store.ErrClosed) })()

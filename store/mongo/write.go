@@ -15,15 +15,16 @@ import (
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/store"
+	"github.com/kiln-health/kiln/store/claim"
 )
 
 // Write applies all changes or none. The changes of one call share lastUpdated, unless
 // the clock is behind the version that is replaced: that time is kept then.
 func (s *Store) Write(ctx context.Context, changes ...store.Change) ([]store.Result, error) {
-	if err := s.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
+	defer s.gate.Leave()
 	h := &held{}
 	results, err := s.apply(ctx, changes, h)
 	if err != nil {
@@ -84,7 +85,7 @@ func (s *Store) quickly(ctx context.Context, changes []store.Change, h *held) ([
 	if err := ctx.Err(); err != nil || len(changes) == 0 {
 		return nil, nil, err
 	}
-	if err := checkChanges(changes); err != nil {
+	if err := store.CheckChanges(changes); err != nil {
 		return nil, nil, err
 	}
 	if len(changes) > s.limits.changes {
@@ -106,20 +107,22 @@ func (s *Store) quickly(ctx context.Context, changes []store.Change, h *held) ([
 			return []store.Result{result}, nil, nil
 		}
 	}
-	claim, err := s.claim(ctx, changes)
+	claim, err := s.claims.Make(ctx, changes, s.params.Load().Parameters, s.opened)
 	if err != nil {
 		return nil, nil, err
 	}
+	var keys []string
 	if claim != nil {
-		h.add(func() { s.claims.end(claim) })
-		changes = claim.puts.changes // their terms are known
+		h.add(claim.End)
+		changes = claim.Changes() // their terms are known
+		keys = claimKeys(changes)
 	}
 	unlock, err := s.lockAll(ctx, changes)
 	if err != nil {
 		return nil, nil, err
 	}
 	h.add(unlock)
-	e := &edit{store: s, claim: claim, changes: changes, asked: ctx}
+	e := &edit{store: s, claim: claim, claimKeys: keys, changes: changes, asked: ctx}
 	e.decide = e.plan
 	return nil, e, nil
 }
@@ -131,7 +134,7 @@ func isCreate(changes []store.Change) bool {
 
 // create inserts a resource that there never was. It is not done if there was one.
 func (s *Store) create(ctx context.Context, c *store.Change) (result store.Result, done bool, err error) {
-	if err := checkType(c); err != nil {
+	if err := c.CheckType(); err != nil {
 		return result, false, err
 	}
 	e := &edit{store: s, now: s.clock()}
@@ -242,37 +245,17 @@ func (e *edit) put(ctx context.Context, of string) error {
 	return nil
 }
 
-// checkChanges refuses what no store could apply.
-func checkChanges(changes []store.Change) error {
-	seen := make(map[fhir.Key]bool, len(changes))
-	for i := range changes {
-		c := &changes[i]
-		if !fhir.ValidType(c.Type) {
-			return fmt.Errorf("change %d: the resource type is not the name of a type", i)
-		}
-		if !fhir.ValidID(c.ID) {
-			return fmt.Errorf("change %d: the id is not 1 to 64 letters, digits, dashes and points", i)
-		}
-		key := fhir.Key{Type: c.Type, ID: c.ID}
-		if seen[key] {
-			return fmt.Errorf("change %d: a %s is changed twice in one write: send one change for each resource", i, c.Type)
-		}
-		seen[key] = true
-	}
-	return nil
-}
-
 // edit is a write as it is put together.
 type edit struct {
-	store   *Store
-	claim   *claim // nil if there is no condition None
-	changes []store.Change
-	decide  func(ctx context.Context) error // plan, or what an Import has in its place
-	asked   context.Context                 // of who waits: the last chance to stop is before the write counts
-	now     time.Time
+	store     *Store
+	claim     *claim.Claim // nil if there is no condition None
+	claimKeys []string     // of the documents of claims to touch, sorted
+	changes   []store.Change
+	decide    func(ctx context.Context) error // plan, or what an Import has in its place
+	asked     context.Context                 // of who waits: the last chance to stop is before the write counts
+	now       time.Time
 
 	// What plan makes of it.
-	before  map[fhir.Key]bool // with a claim: the resources of the changes so far
 	results []store.Result
 	puts    []put
 }
@@ -288,10 +271,7 @@ type put struct {
 
 // plan reads what is there and decides what becomes of it. It may be called again.
 func (e *edit) plan(ctx context.Context) error {
-	e.results, e.puts, e.before = make([]store.Result, len(e.changes)), nil, nil
-	if e.claim != nil {
-		e.before = make(map[fhir.Key]bool, len(e.changes))
-	}
+	e.results, e.puts = make([]store.Result, len(e.changes)), nil
 	current, err := e.store.currents(ctx, e.changes)
 	if err != nil {
 		return err
@@ -306,12 +286,8 @@ func (e *edit) plan(ctx context.Context) error {
 				return err
 			}
 		}
-		key := fhir.Key{Type: c.Type, ID: c.ID}
-		if e.results[i], err = e.change(c, current[key]); err != nil {
+		if e.results[i], err = e.change(c, current[fhir.Key{Type: c.Type, ID: c.ID}]); err != nil {
 			return err
-		}
-		if e.claim != nil {
-			e.before[key] = true
 		}
 	}
 	return nil
@@ -399,7 +375,7 @@ func (e *edit) change(c *store.Change, old record) (store.Result, error) {
 		return store.Result{Resource: old.resource(c.Type), Unchanged: true}, nil
 	}
 	if !c.Delete {
-		if err := checkType(c); err != nil {
+		if err := c.CheckType(); err != nil {
 			return store.Result{}, err
 		}
 		if current != "" {
@@ -465,21 +441,4 @@ func (e *edit) next(old record, c *store.Change) (put, error) {
 func (s *Store) tooLong(of string, size int) error {
 	return fhir.Errorf(fhir.CodeTooLong, of, "the resource has %d bytes, which with its index is more than the %d that MongoDB keeps in one document", size, s.limits.documentBytes).
 		WithFix("put large data, as of waveforms and documents, into several resources, or into an attachment with a URL")
-}
-
-// checkType refuses a resource that says it is of another type: stamped, it would be of
-// the wrong one.
-func checkType(c *store.Change) error {
-	const begin = `{"resourceType":"`
-	if rest, ok := bytes.CutPrefix(c.JSON, []byte(begin)); ok && bytes.HasPrefix(rest, []byte(c.Type+`"`)) {
-		return nil
-	}
-	of, _, _, err := fhir.Parse(c.JSON)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Type, err)
-	}
-	if of != c.Type {
-		return errors.New("the resource is not of the type that the change names")
-	}
-	return nil
 }

@@ -26,7 +26,28 @@ func drawParsed(t *rapid.T) (search.Query, string) {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
+	for i := range q.Where {
+		if c := &q.Where[i]; c.Chain != nil {
+			text += drawAmong(t, c)
+		}
+	}
 	return q, text
+}
+
+// drawAmong is what a chain through canonical URLs becomes when it is resolved, and its text.
+func drawAmong(t *rapid.T, c *search.Clause) string {
+	c.Among, c.AmongURLs = map[fhir.Key]bool{}, map[search.Canonical]bool{}
+	for _, text := range rapid.SliceOfN(rapid.SampledFrom(canonicals), 0, 3).Draw(t, "among") {
+		if id, ok := strings.CutPrefix(text, "Measure/"); ok {
+			c.Among[key("Measure", id)] = true
+			continue
+		}
+		url, version, _ := strings.Cut(text, "|")
+		c.Among[key("Measure", "of-"+version)] = true
+		c.AmongURLs[search.Canonical{URL: url}] = true
+		c.AmongURLs[search.Canonical{URL: url, Version: version}] = true
+	}
+	return fmt.Sprintf(" among %v and %v", c.Among, c.AmongURLs)
 }
 
 // The values that random resources and queries share, so that they meet.
@@ -58,14 +79,21 @@ var (
 		`"valueSampledData":{"origin":{"value":0,"system":"http://unitsofmeasure.org","code":"/min"},"period":10,"factor":0.5,"dimensions":1,"data":"100 E 150 U 144"}`,
 		`"valueCodeableConcept":{"coding":[{"system":"urn:x","code":"abc"}]}`,
 	}
+	// Places around Greenwich, the date line and a pole, and what is no place.
+	positions = []string{`{"latitude":51.48,"longitude":0}`, `{"latitude":51.48,"longitude":0.1}`, `{"latitude":0,"longitude":180}`, `{"latitude":0.0,"longitude":-179.9}`,
+		`{"latitude":90,"longitude":7}`, `{"latitude":-89.99,"longitude":-100.5}`, `{"latitude":91,"longitude":0}`, `{"longitude":0}`, `{}`}
+	nearTexts  = []string{"51.48|0", "51.48|0|5", "51.48|0|10|mi", "51.48|0.1|0|m", "0|180|0", "0|-180|12", "0|180||km", "90|-7|0.001", "-90|0|1|[mi_i]", "51|0|1e4", "0|0|20016"}
+	canonicals = []string{"http://m.example/a", "http://m.example/a|1", "http://m.example/a|2", "http://m.example/b", "http://m.example/b|1", "Measure/a", "http://m.example/" + strings.Repeat("long", 60)}
 	dates      = []string{"2026", "2026-01", "2026-01-02", "2026-01-02T03:04Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:05.5Z", "2026-01-01T23:30:00-01:00", "2025-12-31", "0002", "2499", "1900-01-01"}
 	numbers    = []string{"72", "72.0", "72.5", "72.50", "70", "1e2", "-72", "0.3", "0.30000000000000004", "1000000000000000000000000000000", "50", "75"}
 	prefixes   = []string{"", "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"}
 	tokenTexts = []string{"8867-4", "http://loinc.org|8867-4", "|8867-4", "http://loinc.org|", "urn:iso:std:iso:11073:10101|147842", "147842", "http://loinc.org|85354-9", "abc", "urn:x|ABC", "nothing", "urn:x|"}
 )
 
+var drawnTypes = []string{"Observation", "Observation", "Observation", "Observation", "Observation", "Observation", "Device", "Patient", "Location", "Measure", "MeasureReport"}
+
 func drawKey(t *rapid.T) fhir.Key {
-	of := rapid.SampledFrom([]string{"Observation", "Observation", "Observation", "Observation", "Device", "Patient"}).Draw(t, "type")
+	of := rapid.SampledFrom(drawnTypes).Draw(t, "type")
 	return key(of, rapid.SampledFrom(ids).Draw(t, "id"))
 }
 
@@ -126,6 +154,19 @@ func drawChange(t *rapid.T) store.Change {
 		}
 		add(`"gender":"%s","active":%v`, rapid.SampledFrom([]string{"male", "female"}).Draw(t, "gender"), rapid.Bool().Draw(t, "active"))
 	}
+	if k.Type == "Location" && maybe("position") {
+		add(`"position":%s`, rapid.SampledFrom(positions).Draw(t, "position"))
+	}
+	if k.Type == "Measure" {
+		url, version, _ := strings.Cut(rapid.SampledFrom(canonicals).Draw(t, "url"), "|")
+		add(`"status":"draft","url":"%s"`, url)
+		if version != "" {
+			add(`"version":"%s"`, version)
+		}
+	}
+	if k.Type == "MeasureReport" && maybe("measure") {
+		add(`"measure":"%s"`, rapid.SampledFrom(canonicals).Draw(t, "measure"))
+	}
 	_, _, compact, err := fhir.Parse([]byte("{" + strings.Join(parts, ",") + "}"))
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +175,7 @@ func drawChange(t *rapid.T) store.Change {
 }
 
 func drawQuery(t *rapid.T) string {
-	of := rapid.SampledFrom([]string{"Observation", "Observation", "Observation", "Observation", "Device", "Patient"}).Draw(t, "type")
+	of := rapid.SampledFrom(drawnTypes).Draw(t, "type")
 	var pairs []string
 	add := func(name, value string) {
 		pairs = append(pairs, name+"="+strings.NewReplacer("|", "%7C", "+", "%2B", "\x00", "%00").Replace(value))
@@ -142,6 +183,9 @@ func drawQuery(t *rapid.T) string {
 	params := search.R4().Of(of)
 	for range rapid.IntRange(0, 4).Draw(t, "clauses") {
 		p := rapid.SampledFrom(params).Draw(t, "param")
+		if of == "Location" && rapid.Bool().Draw(t, "near") {
+			p, _ = search.R4().Lookup(of, "near")
+		}
 		if of == "Observation" && rapid.Bool().Draw(t, "common") {
 			p, _ = search.R4().Lookup(of, rapid.SampledFrom([]string{"patient", "code", "date", "category", "subject"}).Draw(t, "common param"))
 		}
@@ -170,6 +214,9 @@ func drawQuery(t *rapid.T) string {
 		}
 		add(name, strings.Join(alternatives, ","))
 	}
+	if of == "MeasureReport" && rapid.Bool().Draw(t, "chain") {
+		add("measure.title", "x") // whatever it leads to, see drawAmong
+	}
 	var sort []string
 	for _, by := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"date", "_lastUpdated", "_id", "code", "value-quantity"}), 0, 3, rapid.ID).Draw(t, "sort") {
 		if by[0] != '_' && of != "Observation" {
@@ -196,6 +243,8 @@ func drawValue(t *rapid.T, p search.Param, name string) string {
 		return prefix() + rapid.SampledFrom([]string{"2020", "2100-01-01", time.Now().UTC().Format("2006-01-02")}).Draw(t, "updated")
 	case p.Name == "identifier", strings.HasSuffix(name, ":identifier"):
 		return rapid.SampledFrom([]string{"1", "urn:mrn|1", "|1", "urn:MRN|1", "urn:mrn|", "x\x00y", strings.Repeat("long", 50), "p1", "urn:mrn|p1"}).Draw(t, "identifier")
+	case p.Name == "measure" && !strings.Contains(name, ":"):
+		return rapid.SampledFrom(canonicals).Draw(t, "measure")
 	case p.Name == "active", p.Name == "deceased":
 		return rapid.SampledFrom([]string{"true", "false"}).Draw(t, "boolean")
 	case p.Name == "status", p.Name == "gender":
@@ -208,6 +257,8 @@ func drawValue(t *rapid.T, p search.Param, name string) string {
 			parts = append(parts, drawValue(t, c, c.Name))
 		}
 		return strings.Join(parts, "$")
+	case p.Type == search.SpecialParam:
+		return rapid.SampledFrom(nearTexts).Draw(t, "near")
 	case p.Type == search.StringParam:
 		return rapid.SampledFrom([]string{"7", "72", "x", "nothing"}).Draw(t, "string")
 	case p.Type == search.URIParam:

@@ -77,6 +77,8 @@ func (b clauses) values(c *search.Clause) condition {
 		return b.uri(c)
 	case search.CompositeParam:
 		return b.composite(c)
+	case search.SpecialParam: // no index is about distances
+		return unknown
 	}
 	return nothing()
 }
@@ -239,6 +241,9 @@ func (b clauses) chain(c *search.Clause) condition {
 		default:
 			terms = append(terms, string(appendPair(nil, c.Param.Name, key.ID, key.Type)))
 		}
+	}
+	for url := range c.AmongURLs {
+		terms = append(terms, string(appendPair(nil, c.Param.Name+"#url", url.URL, url.Version)))
 	}
 	if len(terms)+len(patients) > maxPoints {
 		some := b.present(&c.Param)

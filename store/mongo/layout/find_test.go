@@ -41,7 +41,12 @@ func parsed(t testing.TB, line string) search.Query {
 	}
 	q, err = q.Resolve(func(sub search.Query, found func(fhir.Key, *search.Terms) error) error {
 		refs := func(id string) *search.Terms {
-			terms := &search.Terms{}
+			terms := &search.Terms{ // of what has a canonical URL, x has a version, too
+				URIs: []search.URI{{Param: "url", Value: "http://x.example/" + sub.Type + "/" + id}},
+			}
+			if id == "x" {
+				terms.Tokens = append(terms.Tokens, search.Token{Param: "version", Code: "1|%"})
+			}
 			for _, name := range []string{"patient", "subject"} {
 				terms.References = append(terms.References, search.Reference{Param: name, Type: "Patient", ID: id})
 			}
