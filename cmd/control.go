@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,9 +20,6 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/kiln-health/kiln/fhir"
-	"github.com/kiln-health/kiln/fhir/rest"
-	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store/embedded"
 )
 
@@ -298,13 +294,7 @@ func askControl(ctx context.Context, directory, what string, request controlRequ
 
 // embeddedOptions are those of a store that a verb uses for itself.
 func embeddedOptions(logger *slog.Logger) *embedded.Options {
-	return &embedded.Options{
-		Logger:   logger,
-		Existing: true,
-		Load: func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) {
-			return rest.StoredParameters(search.R4(), stored)
-		},
-	}
+	return &embedded.Options{Logger: logger, Existing: true, Load: storedParameters}
 }
 
 // embeddedDirectory is where a store is that has a directory of its own. It is that of --store, of the

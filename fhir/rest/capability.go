@@ -320,6 +320,9 @@ func (s *server) promise(resourceType string, p search.Param) string {
 		}
 		says = append(says, strings.Join(names, "$"))
 	}
+	if p.Type == search.SpecialParam {
+		says = append(says, search.NearClaim)
+	}
 	if p.Sortable {
 		says = append(says, "sorts")
 	}

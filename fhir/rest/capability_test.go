@@ -281,6 +281,7 @@ func valuesOf(p search.Param) []string {
 	return map[search.ParamType][]string{
 		search.TokenParam: {"x", "true"}, search.ReferenceParam: {"x"}, search.DateParam: {"ge2020-01-01"},
 		search.QuantityParam: {"5.4|http://unitsofmeasure.org|mg"}, search.NumberParam: {"1"}, search.StringParam: {"x"}, search.URIParam: {"http://h.example/x"},
+		search.SpecialParam: {"48.2|16.4|5|km"},
 	}[p.Type]
 }
 

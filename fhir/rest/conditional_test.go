@@ -17,6 +17,11 @@ import (
 // treated is a Patient with a general practitioner.
 const treated = `{"resourceType":"Patient","active":true,"generalPractitioner":[{"reference":"Practitioner/d1"}]}`
 
+const (
+	reported = `{"resourceType":"MeasureReport","status":"complete","type":"summary","measure":"http://m.example/m|1","period":{"start":"2024"}}`
+	here     = `{"resourceType":"Location","position":{"latitude":48.201,"longitude":16.401}}`
+)
+
 // known is a Patient with an identifier; id and more may be "".
 func known(id, identifier, more string) string {
 	if id != "" {
@@ -59,6 +64,15 @@ func TestConditionalInteractions(t *testing.T) {
 			{method: "GET", url: "/fhir/Practitioner/d1", status: 200},
 			{method: "DELETE", url: "/fhir/Practitioner?_has:Patient:general-practitioner:active=true", status: 204},
 			{method: "GET", url: "/fhir/Practitioner/d1", status: 410}}},
+		{"the condition may lead through a canonical URL, and be about a distance", []step{
+			{method: "PUT", url: "/fhir/Measure/m1", body: `{"resourceType":"Measure","id":"m1","url":"http://m.example/m","version":"1","title":"x","status":"active"}`, status: 201},
+			{method: "POST", url: "/fhir/MeasureReport", body: reported, headers: []string{"If-None-Exist: measure.title=x"}, status: 201},
+			{method: "POST", url: "/fhir/MeasureReport", body: reported, headers: []string{"If-None-Exist: measure.title=x"}, status: 200},
+			{method: "POST", url: "/fhir/MeasureReport", body: reported, headers: []string{"If-None-Exist: measure.title=y"}, status: 201},
+			{method: "POST", url: "/fhir/Location", body: here, headers: []string{"If-None-Exist: near=48.2|16.4|1"}, status: 201},
+			{method: "POST", url: "/fhir/Location", body: here, headers: []string{"If-None-Exist: near=48.2|16.4|1"}, status: 200},
+			{method: "POST", url: "/fhir/Location", body: here, headers: []string{"If-None-Exist: near=48|16.4|1"}, status: 201},
+			{method: "POST", url: "/fhir/Location", body: here, headers: []string{"If-None-Exist: near=98|16.4|1"}, status: 400, says: []string{"latitude", "positional"}}}},
 		{"a condition that cannot be understood is 400", []step{
 			{method: "POST", url: "/fhir/Patient", body: active, headers: []string{"If-None-Exist: nonsense=1"}, status: 400},
 			{method: "POST", url: "/fhir/Patient", body: active, headers: []string{"If-None-Exist: nonsense=1", "Prefer: handling=lenient"}, status: 400},
