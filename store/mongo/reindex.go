@@ -238,6 +238,7 @@ func union(a, b search.Terms) search.Terms {
 	a.Strings = both(a.Strings, b.Strings)
 	a.URIs = both(a.URIs, b.URIs)
 	a.Tuples = both(a.Tuples, b.Tuples)
+	a.Positions = both(a.Positions, b.Positions)
 	return a
 }
 

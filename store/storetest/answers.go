@@ -334,7 +334,7 @@ func (x *answers) has(of string, depth int) (name, value string) {
 	return name, value
 }
 
-// accepted reports whether a link can be followed: that to a canonical URL cannot.
+// accepted reports whether a link can be followed: _has by a canonical URL cannot.
 func (x *answers) accepted(of, name, value string) bool {
 	_, _, err := search.R4().Parse(of, []search.Pair{{Name: name, Value: value}}, search.Options{Handling: search.Strict})
 	return err == nil
