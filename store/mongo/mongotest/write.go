@@ -41,43 +41,52 @@ func tooMany(n int) error {
 	return nil
 }
 
-func insert(s *Server, cmd *command) (bson.D, error) {
-	docs := cmd.docs("documents")
-	if err := tooMany(len(docs)); err != nil {
-		return nil, err
+// statements runs those of a write command, one after the other, as far as its errors let it go
+// on. What runs one calls Server.statement.
+func (s *Server) statements(cmd *command, name string, run func(i int, statement bson.Raw) error) (failed writeErrors, err error) {
+	all := cmd.docs(name)
+	if err := tooMany(len(all)); err != nil {
+		return failed, err
 	}
-	n := 0
-	var failed writeErrors
-	for i, doc := range docs {
-		err := s.statement(cmd, func() error {
-			_, err := s.put(cmd, cmd.ns(), "insert", nil, doc)
-			return err
-		})
+	for i, one := range all {
+		err := run(i, one)
 		if err == nil {
-			n++
 			continue
 		}
 		goesOn, fatal := failed.add(cmd, i, err)
 		if fatal != nil {
-			return nil, fatal
+			return failed, fatal
 		}
 		if !goesOn {
 			break
 		}
 	}
 	s.wake()
+	return failed, nil
+}
+
+func insert(s *Server, cmd *command) (bson.D, error) {
+	n := 0
+	failed, err := s.statements(cmd, "documents", func(_ int, doc bson.Raw) error {
+		err := s.statement(cmd, func() error {
+			_, err := s.put(cmd, cmd.ns(), "insert", nil, doc)
+			return err
+		})
+		if err == nil {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	return failed.append(bson.D{{Key: "n", Value: int32(n)}}), nil
 }
 
 func update(s *Server, cmd *command) (bson.D, error) {
-	updates := cmd.docs("updates")
-	if err := tooMany(len(updates)); err != nil {
-		return nil, err
-	}
 	n, modified := 0, 0
 	var upserted bson.A
-	var failed writeErrors
-	for i, u := range updates {
+	failed, err := s.statements(cmd, "updates", func(i int, u bson.Raw) error {
 		var done updated
 		err := s.statement(cmd, func() (err error) {
 			done, err = s.updateOne(cmd, u)
@@ -88,18 +97,11 @@ func update(s *Server, cmd *command) (bson.D, error) {
 			n++
 			upserted = append(upserted, bson.D{{Key: "index", Value: int32(i)}, {Key: "_id", Value: done.upserted}})
 		}
-		if err == nil {
-			continue
-		}
-		goesOn, fatal := failed.add(cmd, i, err)
-		if fatal != nil {
-			return nil, fatal
-		}
-		if !goesOn {
-			break
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	s.wake()
 	d := bson.D{{Key: "n", Value: int32(n)}, {Key: "nModified", Value: int32(modified)}}
 	if upserted != nil {
 		d = append(d, bson.E{Key: "upserted", Value: upserted})
@@ -270,14 +272,9 @@ func (s *Server) upsert(cmd *command, filter, change bson.Raw) (*record, error) 
 }
 
 func remove(s *Server, cmd *command) (bson.D, error) {
-	deletes := cmd.docs("deletes")
-	if err := tooMany(len(deletes)); err != nil {
-		return nil, err
-	}
 	n := 0
-	var failed writeErrors
-	for i, d := range deletes {
-		err := s.statement(cmd, func() error {
+	failed, err := s.statements(cmd, "deletes", func(_ int, d bson.Raw) error {
+		return s.statement(cmd, func() error {
 			filter, _ := field(d, "q")
 			limit, _ := field(d, "limit")
 			hint, _ := field(d, "hint")
@@ -293,18 +290,10 @@ func remove(s *Server, cmd *command) (bson.D, error) {
 			}
 			return nil
 		})
-		if err == nil {
-			continue
-		}
-		goesOn, fatal := failed.add(cmd, i, err)
-		if fatal != nil {
-			return nil, fatal
-		}
-		if !goesOn {
-			break
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	s.wake()
 	return failed.append(bson.D{{Key: "n", Value: int32(n)}}), nil
 }
 
