@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -123,37 +125,28 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	if !ValidType(resourceType) || !ValidID(id) || !ValidID(version) {
 		return nil, errors.New("fhir: stamp: the type, the id or the version is not one")
 	}
+	if err := checkObject(compact); err != nil {
+		return nil, fmt.Errorf("fhir: stamp: %w", err)
+	}
 	var kept, inMeta [24]memberSpan // as many as most resources have
 	rest, meta := kept[:0], inMeta[:0]
-	d := jsontext.NewDecoder(bytes.NewBuffer(compact))
-	err := members(d, func(name string, m memberSpan) error {
-		switch name {
+	for m := range members(compact, 0) {
+		switch string(m.unquoted(compact)) {
 		case "resourceType", "id":
-			return nil
 		case "meta":
 			if compact[m.value] != '{' {
-				return errors.New("meta must be an object")
+				return nil, errors.New("fhir: stamp: meta must be an object")
 			}
-			return members(jsontext.NewDecoder(bytes.NewBuffer(compact[m.value:m.end])), func(name string, n memberSpan) error {
-				switch name {
+			for n := range members(compact, m.value) {
+				switch string(n.unquoted(compact)) {
 				case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
 				default:
-					meta = append(meta, n.behind(m.value))
+					meta = append(meta, n)
 				}
-				return nil
-			})
+			}
 		default:
 			rest = append(rest, m)
-			return nil
 		}
-	})
-	if err == nil {
-		if _, end := d.ReadToken(); end != io.EOF {
-			err = errors.New("something follows the resource")
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("fhir: stamp: %w", err)
 	}
 	out := make([]byte, 0, len(compact)+128)
 	out = append(out, `{"resourceType":"`...)
@@ -175,12 +168,31 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	return append(out, '}'), nil
 }
 
+// checkObject refuses what is not one JSON object, in UTF-8 and without duplicate names.
+func checkObject(body []byte) error {
+	if v := jsontext.Value(body); v.Kind() == '{' && v.IsValid() {
+		return nil
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(body))
+	if d.PeekKind() != '{' {
+		return errors.New("not a JSON object")
+	}
+	if err := d.SkipValue(); err != nil {
+		return err
+	}
+	return errors.New("something follows the resource")
+}
+
 // memberSpan is where a member of an object is written: its name, with the quotes, and its value.
 type memberSpan struct{ name, nameEnd, value, end int }
 
-// behind is m in a document in which the object begins at a place.
-func (m memberSpan) behind(at int) memberSpan {
-	return memberSpan{m.name + at, m.nameEnd + at, m.value + at, m.end + at}
+// unquoted is the name.
+func (m memberSpan) unquoted(document []byte) []byte {
+	name := document[m.name+1 : m.nameEnd-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name, _ = jsontext.AppendUnquote(nil, document[m.name:m.nameEnd]) // it is valid
+	}
+	return name
 }
 
 func (m memberSpan) append(dst, document []byte) []byte {
@@ -188,38 +200,60 @@ func (m memberSpan) append(dst, document []byte) []byte {
 	return append(append(dst, ':'), document[m.value:m.end]...)
 }
 
-// members calls f for each member of the object that d is about to read, with its name and
-// where it is.
-func members(d *jsontext.Decoder, f func(name string, m memberSpan) error) error {
-	if d.PeekKind() != '{' {
-		return errors.New("not a JSON object")
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	var buf [32]byte
-	for d.PeekKind() == '"' {
-		var m memberSpan
-		quoted, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		m.nameEnd = int(d.InputOffset())
-		m.name = m.nameEnd - len(quoted)
-		name, err := jsontext.AppendUnquote(buf[:0], quoted)
-		if err != nil {
-			return err
-		}
-		raw, err := d.ReadValue()
-		if err != nil {
-			return err
-		}
-		m.end = int(d.InputOffset())
-		m.value = m.end - len(raw)
-		if err := f(string(name), m); err != nil {
-			return err
+// members gives the members of the object that begins at a place of valid JSON.
+func members(valid []byte, at int) iter.Seq[memberSpan] {
+	return func(yield func(memberSpan) bool) {
+		at := behindSpace(valid, behindSpace(valid, at)+1)
+		for valid[at] != '}' {
+			m := memberSpan{name: at, nameEnd: behindString(valid, at)}
+			m.value = behindSpace(valid, behindSpace(valid, m.nameEnd)+1) // the colon is between them
+			m.end = behindValue(valid, m.value)
+			if !yield(m) {
+				return
+			}
+			if at = behindSpace(valid, m.end); valid[at] == ',' {
+				at = behindSpace(valid, at+1)
+			}
 		}
 	}
-	_, err := d.ReadToken()
-	return err
+}
+
+func behindSpace(valid []byte, at int) int {
+	for valid[at] <= ' ' {
+		at++
+	}
+	return at
+}
+
+func behindString(valid []byte, at int) int {
+	for at++; valid[at] != '"'; at++ {
+		if valid[at] == '\\' {
+			at++
+		}
+	}
+	return at + 1
+}
+
+func behindValue(valid []byte, at int) int {
+	switch valid[at] {
+	case '"':
+		return behindString(valid, at)
+	case '{', '[':
+		for depth := 0; ; at++ {
+			switch valid[at] {
+			case '"':
+				at = behindString(valid, at) - 1
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return at + 1
+				}
+			}
+		}
+	}
+	for strings.IndexByte(",}] \t\r\n", valid[at]) < 0 {
+		at++
+	}
+	return at
 }
