@@ -419,6 +419,6 @@ func (s *Store) beginToRead(o *Options) error {
 		s.outdated = true
 	}
 	s.kept = newKeptViews()
-	s.view = &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
+	s.view = s.newView()
 	return nil
 }

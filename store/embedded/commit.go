@@ -25,29 +25,62 @@ type write struct {
 	batch   *pebble.Batch
 	durable bool
 	counts  map[string]int64 // by how much the number of current resources changes, by type
+	turn    chan struct{}    // has something if the writer is to lead
 	done    chan error       // has room for the one answer
 	results []store.Result   // the versions that it makes, and what it leaves unchanged: for who watches
+	// params, if there are any, are in use with this write, and so is the generation.
+	params     *parameters
+	generation generation
 	// borrowed: the caller may use the JSON of the results for something else.
 	borrowed bool
 }
 
 func newWrite(batch *pebble.Batch) *write {
-	return &write{batch: batch, durable: true, done: make(chan error, 1)}
+	return &write{batch: batch, durable: true, turn: make(chan struct{}, 1), done: make(chan error, 1)}
 }
 
-// queue holds the writes that wait for a commit.
+// queue holds the writes that wait for a commit. One of them has the turn to lead: to commit for
+// those who wait.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*write
+	leader  *write        // who has the turn
+	added   chan struct{} // has something after an add, for who has the turn
 }
 
-func (q *queue) add(w *write) {
+// add reports whether w has the turn.
+func (q *queue) add(w *write) (leads bool) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, w)
+	if q.leader == nil {
+		q.leader = w
+	}
+	leads = q.leader == w
+	q.mu.Unlock()
+	select {
+	case q.added <- struct{}{}:
+	default:
+	}
+	return leads
+}
+
+// pass, with the lock held, gives the turn to the first of those who wait, or else to the next who comes.
+func (q *queue) pass() {
+	q.leader = nil
+	if len(q.waiting) > 0 {
+		q.leader = q.waiting[0]
+		q.leader.turn <- struct{}{}
+	}
+}
+
+func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, w)
+	return len(q.waiting)
 }
 
-// withdraw takes w back and reports whether nobody has begun to commit it.
+// withdraw takes w back and reports whether nobody has begun to commit it. If it has the turn, or
+// was about to get it, the next one has it.
 func (q *queue) withdraw(w *write) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -56,7 +89,17 @@ func (q *queue) withdraw(w *write) bool {
 		return false
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
+	if q.leader == w {
+		q.pass()
+	}
 	return true
+}
+
+// end ends the turn.
+func (q *queue) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pass()
 }
 
 // group takes the writes that are committed together, and tells their size.
@@ -74,19 +117,17 @@ func (q *queue) group() (group []*write, size int) {
 }
 
 // commit returns when w is on disk and visible, or when it failed and is neither. If ctx
-// ends first, w is not written.
+// ends before it is applied, w is not written.
 func (s *Store) commit(ctx context.Context, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.queue.add(w)
-	for {
+	leads := s.queue.add(w)
+	if !leads {
 		select {
 		case err := <-w.done:
 			return err
-		case s.turn <- struct{}{}:
-			s.lead()
-			<-s.turn
+		case <-w.turn:
 		case <-ctx.Done():
 			if s.queue.withdraw(w) {
 				return ctx.Err()
@@ -94,65 +135,119 @@ func (s *Store) commit(ctx context.Context, w *write) error {
 			return <-w.done
 		}
 	}
+	landing, err := s.muster(ctx)
+	if err != nil {
+		s.queue.withdraw(w)
+		return err
+	}
+	s.lead(landing)
+	return <-w.done
 }
 
-// lead commits one group of those who wait, and answers them. The caller has the turn.
-func (s *Store) lead() {
+// muster waits until as many writes wait as are in flight, or none is: then it has the landing.
+func (s *Store) muster(ctx context.Context) (landing bool, err error) {
+	for s.queue.len() < s.flying {
+		select {
+		case s.landing <- struct{}{}:
+			return true, nil
+		case <-s.queue.added:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return false, nil
+}
+
+// lead commits one group of those who wait, and answers them. The caller has the turn, and is the
+// first of them.
+func (s *Store) lead(landing bool) {
 	group, size := s.queue.group()
-	if len(group) == 0 {
-		return
-	}
-	err := s.failed()
-	if err == nil {
-		err = s.room(int64(size))
-	}
-	if err == nil {
-		err = s.write(group, size)
-	}
+	err := s.write(group, size, landing)
 	for _, w := range group {
 		w.done <- err
 	}
 }
 
-func (s *Store) write(group []*write, size int) error {
-	batch, counts, durable := group[0].batch, map[string]int64{}, false
-	if len(group) > 1 {
-		batch = s.db.NewBatchWithSize(size + 1<<10)
-		defer batch.Close()
+// write brings a group to the disk and then into sight. It gives the turn on when the next group
+// may be launched: that is done while this one waits for its fsync. Groups land in the order of
+// their turns.
+func (s *Store) write(group []*write, size int, landing bool) error {
+	f, err := s.launch(group, size)
+	if f.batch != group[0].batch {
+		defer f.batch.Close()
 	}
-	for _, w := range group {
-		if w.batch != batch {
-			if err := batch.Apply(w.batch, nil); err != nil {
-				return err
-			}
-		}
-		durable = durable || w.durable
-		for of, n := range w.counts {
-			counts[of] += n
-		}
+	if err == nil && !landing {
+		s.landing <- struct{}{}
+		landing = true
 	}
-	for of, n := range counts {
-		counts[of] += s.counts[of]
-		if n == 0 {
-			continue
-		}
-		if err := batch.Set(countOf(of), binary.AppendUvarint(nil, uint64(counts[of])), nil); err != nil {
-			return err
-		}
+	s.queue.end()
+	if landing {
+		defer func() { <-s.landing }()
 	}
-	if err := s.sync(batch, durable); err != nil {
-		// What is on disk now is unknown: to go on could acknowledge what a restart forgets.
-		return s.fail(err)
+	if err != nil {
+		return err
+	}
+	if err := s.land(f); err != nil {
+		return err
 	}
 	s.groups.Add(1)
 	s.writes.Add(int64(len(group)))
-	s.show(counts)
 	s.watchers.tell(group)
 	return nil
 }
 
-// sync applies the batch and waits for the disk.
-func (s *Store) sync(batch *pebble.Batch, durable bool) (err error) {
+// flight is a batch that is applied, and neither on disk nor in sight.
+type flight struct {
+	batch   *pebble.Batch
+	durable bool
+	view    *view            // what there is with it
+	counts  map[string]int64 // how many current resources there are with it, of the types that change
+}
+
+// launch makes one batch of a group and applies it.
+func (s *Store) launch(group []*write, size int) (flight, error) {
+	f := flight{batch: group[0].batch, counts: map[string]int64{}}
+	if err := errors.Join(s.failed(), s.room(int64(size))); err != nil {
+		return f, err
+	}
+	if len(group) > 1 {
+		f.batch = s.db.NewBatchWithSize(size + 1<<10)
+	}
+	for _, w := range group {
+		if w.batch != f.batch {
+			if err := f.batch.Apply(w.batch, nil); err != nil {
+				return f, err
+			}
+		}
+		f.durable = f.durable || w.durable
+		for of, n := range w.counts {
+			f.counts[of] += n
+		}
+	}
+	for of, n := range f.counts {
+		f.counts[of] += s.launched[of]
+		if n == 0 {
+			continue
+		}
+		if err := f.batch.Set(countOf(of), binary.AppendUvarint(nil, uint64(f.counts[of])), nil); err != nil {
+			return f, err
+		}
+	}
+	if err := s.applyBatch(f.batch, f.durable); err != nil {
+		return f, s.fail(err)
+	}
+	maps.Copy(s.launched, f.counts)
+	for _, w := range group {
+		if w.params != nil {
+			s.params, s.generation = w.params, w.generation
+		}
+	}
+	f.view = s.newView()
+	return f, nil
+}
+
+// applyBatch applies a batch. Nobody sees it before the next view.
+func (s *Store) applyBatch(batch *pebble.Batch, durable bool) (err error) {
 	defer func() {
 		// Pebble panics where its log cannot be continued, and keeps its lock.
 		if r := recover(); r != nil {
@@ -164,13 +259,30 @@ func (s *Store) sync(batch *pebble.Batch, durable bool) (err error) {
 		return s.db.Apply(batch, pebble.NoSync)
 	}
 	// With the wait apart, a failed fsync is an error; within Apply it ends the process.
-	if err := s.db.ApplyNoSyncWait(batch, pebble.Sync); err != nil {
-		return err
-	}
-	return batch.SyncWait()
+	return s.db.ApplyNoSyncWait(batch, pebble.Sync)
 }
 
-// fail ends all writing. What was visible stays visible: the view is from before.
+// land waits for the disk and shows what was applied. The caller has the landing.
+func (s *Store) land(f flight) error {
+	var err error
+	if f.durable {
+		err = f.batch.SyncWait()
+	}
+	if err != nil {
+		err = s.fail(err)
+	} else {
+		err = s.failed() // of those before
+	}
+	if err != nil {
+		f.view.snapshot.Close()
+		return err
+	}
+	s.show(f.view, f.counts)
+	return nil
+}
+
+// fail ends all writing. What is on disk now is unknown: to go on could acknowledge what a
+// restart forgets. What was visible stays visible: the view is from before.
 func (s *Store) fail(cause error) error {
 	err := fmt.Errorf("the disk failed, and the store takes no more writes until it is opened again: %w", cause)
 	if s.broken.CompareAndSwap(nil, &failure{err}) {
@@ -221,6 +333,7 @@ func (s *Store) loadCounts() error {
 		}
 		s.counts[string(it.Key()[1:])] = int64(n)
 	}
+	s.launched = maps.Clone(s.counts)
 	return errors.Join(err, it.Error(), it.Close())
 }
 
@@ -254,10 +367,14 @@ func (s *Store) letGo(v *view) {
 	}
 }
 
-// show makes what was committed visible, with the numbers of resources that changed. The
-// caller has the turn.
-func (s *Store) show(counts map[string]int64) {
-	next := &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
+// newView is a view of all that is applied. Its first user is the store.
+func (s *Store) newView() *view {
+	return &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
+}
+
+// show makes next the newest view, with the numbers of resources that changed. The caller has the
+// landing.
+func (s *Store) show(next *view, counts map[string]int64) {
 	s.viewMu.Lock()
 	old := s.view
 	s.view = next

@@ -26,7 +26,7 @@ func TestWhoGivesUpDuringTheCommitLearnsHowItEnds(t *testing.T) {
 		return nil
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	s.turn <- struct{}{} // until both wait
+	s.queue.leader = &write{} // until both wait
 	ended := make(chan error, 2)
 	for i := range 2 {
 		go func() {
@@ -39,7 +39,7 @@ func TestWhoGivesUpDuringTheCommitLearnsHowItEnds(t *testing.T) {
 		waiting = len(s.queue.waiting)
 		s.queue.mu.Unlock()
 	}
-	<-s.turn
+	s.queue.end()
 	<-reached // one of the two commits both
 	cancel()
 	time.Sleep(10 * time.Millisecond)

@@ -78,8 +78,9 @@
 //
 // # What is durable, and what is seen
 //
-// Writes are grouped: whoever comes first commits for all who wait, with one fsync. Reads
-// and searches see the state after the last finished fsync, never one that a power failure
+// Writes are grouped: whoever comes first commits for all who wait, with one fsync. While a group
+// waits for it the next one is applied, and is neither acknowledged nor seen before it is on disk,
+// too. Reads and searches see the state after the last finished fsync, never one that a power failure
 // could take back. Pages that follow one of a search are of the same state as that one, as long
 // as it is kept (kept.go). Memory on top of Options.CacheBytes: 64 MiB, up to 32 MiB for the
 // numbers of series, and the page at hand.
@@ -166,16 +167,21 @@ type Store struct {
 	gate     store.Gate
 
 	// indexing is held for reading by every write, and for writing to change what writes
-	// index: the parameters, the generation of the keys, and what a Reindex builds. show reads
+	// index: the parameters, the generation of the keys, and what a Reindex builds. launch reads
 	// params and generation within a write.
 	indexing   sync.RWMutex
 	params     *parameters
 	generation generation
 	building   *building // nil if there is no Reindex
 
-	// turn is held by whoever commits.
-	turn   chan struct{}
-	queue  queue
+	queue queue
+	// What follows is for who has the turn.
+	launched map[string]int64 // current resources by type, as applied
+	flying   int              // writes in the group that was launched last
+	// landing is held by whoever brings a group to the disk and into sight, and waited for by who
+	// has the turn.
+	landing chan struct{}
+
 	broken atomic.Pointer[failure]
 	// wedged: Pebble panicked while it held a lock, and would not come back from Close.
 	wedged atomic.Bool
@@ -189,7 +195,7 @@ type Store struct {
 	viewMu sync.Mutex
 	view   *view
 	kept   keptViews
-	counts map[string]int64 // current resources by type, as view has them; whoever has the turn writes
+	counts map[string]int64 // current resources by type, as view has them
 	groups atomic.Int64
 	writes atomic.Int64
 }
@@ -316,7 +322,8 @@ func newStore(dir string, o *Options, lock *pebble.Lock) *Store {
 		dir: dir, opened: o.Parameters, params: newParameters(o.Parameters), lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
 		log:      &logger{log: o.Logger, fatal: o.Fatal},
 		seed:     maphash.MakeSeed(),
-		turn:     make(chan struct{}, 1),
+		landing:  make(chan struct{}, 1),
+		queue:    queue{added: make(chan struct{}, 1)},
 		counts:   map[string]int64{},
 		limits:   defaultLimits(),
 		watchers: watchers{versions: watchVersions, bytes: watchBytes},
@@ -351,7 +358,7 @@ func (s *Store) begin(load func(iter.Seq2[fhir.Resource, error]) (*search.Parame
 		return err
 	}
 	s.kept = newKeptViews()
-	s.view = &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
+	s.view = s.newView()
 	return nil
 }
 

@@ -53,6 +53,13 @@ func (s *Store) Reindex(ctx context.Context, p *search.Parameters, progress func
 	return nil
 }
 
+// Parameters are those that searches use now.
+func (s *Store) Parameters() *search.Parameters {
+	s.viewMu.Lock()
+	defer s.viewMu.Unlock()
+	return s.view.params.Parameters
+}
+
 func (s *Store) reindex(ctx context.Context, p *search.Parameters, progress func(done, total int)) error {
 	b, total, err := s.beginIndex(ctx, p)
 	if err != nil || b == nil {
@@ -209,23 +216,13 @@ func (s *Store) useIndex(ctx context.Context, b *building) error {
 
 // switchTo notes on disk which index counts, and shows it. The caller holds indexing.
 func (s *Store) switchTo(ctx context.Context, p *parameters, g generation) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	if err := errors.Join(s.failed(), batch.Set(indexKey, indexNote(p, g), nil)); err != nil {
+	w := newWrite(s.db.NewBatch())
+	defer w.batch.Close()
+	if err := w.batch.Set(indexKey, indexNote(p, g), nil); err != nil {
 		return err
 	}
-	if err := s.sync(batch, true); err != nil {
-		return s.fail(err)
-	}
-	s.params, s.generation = p, g
-	s.show(nil)
-	return nil
+	w.params, w.generation = p, g
+	return s.commit(ctx, w)
 }
 
 // dropIndex gives up the index b.

@@ -20,9 +20,7 @@ import (
 
 // verify tells what is wrong with what is on disk. No Reindex may be running.
 func verify(s *Store) error {
-	s.turn <- struct{}{}
-	s.show(nil)
-	<-s.turn
+	s.show(s.newView(), nil)
 	r, err := s.Verify(context.Background(), nil)
 	if err == nil {
 		err = r.Err()
@@ -222,7 +220,7 @@ func TestVerifyListsNotMoreThanAHundredFaults(t *testing.T) {
 	if err := b.Commit(pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
-	s.show(nil)
+	s.show(s.newView(), nil)
 	r, err := s.Verify(t.Context(), nil)
 	if err != nil || len(r.Faults) != maxFaults || r.More != 30*3 {
 		t.Errorf("got %d faults and %d more, %v", len(r.Faults), r.More, err)
