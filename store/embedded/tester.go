@@ -30,6 +30,8 @@ type tester struct {
 	byDate              search.Query // of dates
 	rests               []*rest      // few: what definitions decide is mostly the same
 	verdicts            map[uint64]verdict
+	last                uint64 // the series of the newest verdict: mostly the next one asked for, too
+	newest              verdict
 
 	reader reader
 	reads  int
@@ -145,7 +147,11 @@ func (t *tester) byKey(w *walk) (possible bool, left *rest, err error) {
 
 // verdict is that of a series.
 func (t *tester) verdict(number uint64) (verdict, error) {
+	if number == t.last {
+		return t.newest, nil
+	}
 	if v, ok := t.verdicts[number]; ok {
+		t.last, t.newest = number, v
 		return v, nil
 	}
 	s := t.plan.known[number]
@@ -169,6 +175,7 @@ func (t *tester) verdict(number uint64) (verdict, error) {
 		t.verdicts = map[uint64]verdict{}
 	}
 	t.verdicts[number] = v
+	t.last, t.newest = number, v
 	return v, nil
 }
 
