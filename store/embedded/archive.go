@@ -5,18 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
 
 var _ store.Archive = (*Store)(nil)
 
 // Export is as store.Archive says. All of it is from the state of the store at the call,
-// however long it takes, and Close waits for it. each must not call the store.
+// however long it takes, and Close waits for it. each is called from the goroutine of the call, and
+// must not call the store. With all processors it reads ahead: 512 KiB for each of them, or twice
+// the largest resource if that is more.
 func (s *Store) Export(ctx context.Context, after fhir.Key, each func(version fhir.Resource) error) error {
 	if err := s.gate.Enter(); err != nil {
 		return err
@@ -35,34 +39,12 @@ func (s *Store) export(ctx context.Context, after fhir.Key, each func(version fh
 	}
 	v := s.look()
 	defer s.letGo(v)
-	keys, err := v.snapshot.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: []byte{currentKey + 1}})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, keys.Close()) }()
 	earlier, err := v.snapshot.NewIter(&pebble.IterOptions{LowerBound: []byte{earlierKey}, UpperBound: []byte{earlierKey + 1}})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, earlier.Close()) }()
-	current := reader{view: v}
-	defer func() { err = errors.Join(err, current.close()) }()
-
-	for ok := keys.First(); ok; ok = keys.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		of, id, ok := cutCurrent(keys.Key())
-		if !ok {
-			return errIndex
-		}
-		r, found, err := current.current(of, id)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return errRecord
-		}
+	return v.eachCurrent(ctx, lower, runtime.GOMAXPROCS(0), func(of, id string, r record) error {
 		from := uint64(1)
 		if of == after.Type && id == after.ID {
 			from = seen + 1
@@ -71,13 +53,10 @@ func (s *Store) export(ctx context.Context, after fhir.Key, each func(version fh
 			return err
 		}
 		if from > r.version {
-			continue
+			return nil
 		}
-		if err := each(r.resource(of, id)); err != nil {
-			return err
-		}
-	}
-	return keys.Error()
+		return each(r.resource(of, id))
+	})
 }
 
 // exportFrom is the first key of a resource of which not all was exported, and how many
@@ -138,9 +117,10 @@ func cutCurrent(key []byte) (resourceType, id string, ok bool) {
 	return string(of), string(rest), ok
 }
 
-// An import is done in steps of this size, each of which is one durable write.
+// An import is done in steps of this size, each of which is one durable write. What goes a little
+// beyond a group, as a call does that ends with the version that fills it, is one step, not two.
 const (
-	importBytes    = groupBytes
+	importBytes    = groupBytes + groupBytes/4
 	importVersions = 10_000
 )
 
@@ -148,19 +128,26 @@ const (
 // store and its History have them, and time does not run backwards within a resource; what is
 // otherwise is refused, and so is JSON that does not carry the id, the version and the time that
 // it comes with as fhir.Stamp writes them. Of a call that is refused for that nothing is
-// added; of one with a conflict or a gap, nothing behind the last step that was complete.
+// added; of one with a conflict or a gap, nothing behind the last step that was complete. It checks
+// and reads the versions with all processors; one of them writes.
 func (s *Store) Import(ctx context.Context, versions []fhir.Resource) (added int, err error) {
 	if err := s.gate.Enter(); err != nil {
 		return 0, err
 	}
 	defer s.gate.Leave()
-	for i := range versions {
-		if err := ctx.Err(); err != nil {
-			return 0, fmt.Errorf("embedded: import: %w", err)
+	err = inParts(len(versions), func(from, to int) error {
+		for i := from; i < to; i++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := store.CheckImported(&versions[i]); err != nil {
+				return fmt.Errorf("version %d of the call, a %s: %w", i+1, typeName(versions[i].Type), err)
+			}
 		}
-		if err := store.CheckImported(&versions[i]); err != nil {
-			return 0, fmt.Errorf("embedded: import: version %d of the call, a %s: %w", i+1, typeName(versions[i].Type), err)
-		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("embedded: import: %w", err)
 	}
 	for done := 0; done < len(versions); {
 		n := store.ImportStep(versions[done:], importBytes, importVersions)
@@ -201,11 +188,15 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 	e := s.newEdit(v)
 	defer s.recycle(e)
 	im := &importer{edit: e, view: v, newest: map[fhir.Key]record{}}
+	terms, err := im.terms(ctx, versions)
 	for i := range versions {
-		if err = ctx.Err(); err != nil {
-			break
+		if err == nil {
+			err = ctx.Err()
 		}
-		if err = im.add(&versions[i]); err != nil {
+		if err == nil {
+			err = im.add(&versions[i], terms[i])
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -224,7 +215,44 @@ type importer struct {
 	added  []store.Result
 }
 
-func (im *importer) add(r *fhir.Resource) error {
+// terms are the search terms of versions that are not there yet, found with all processors. Where
+// there are none, add finds them, or out why not.
+func (im *importer) terms(ctx context.Context, versions []fhir.Resource) ([]*search.Terms, error) {
+	all := make([]*search.Terms, len(versions))
+	params := im.edit.index.params
+	err := inParts(len(versions), func(from, to int) (err error) {
+		known := reader{view: im.view, fresh: true}
+		defer func() { err = errors.Join(err, known.close()) }()
+		for i := from; i < to; i++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r := &versions[i]
+			head, found, err := known.head(r.Type, r.ID)
+			if err != nil || found && head.version >= importRecord(r).version || r.Deleted {
+				continue
+			}
+			if terms, err := params.Extract(r.Type, r.JSON); err == nil {
+				all[i] = &terms
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// head is what the key of the current version of a resource says: where it lies, or all of it.
+func (r *reader) head(resourceType, id string) (record, bool, error) {
+	r.key = appendCurrent(r.key[:0], resourceType, id)
+	value, err := r.get(&r.currents, currentKey)
+	if err != nil || value == nil {
+		return record{}, false, err
+	}
+	rec, err := readRecord(value)
+	return rec, err == nil, err
+}
+
+func (im *importer) add(r *fhir.Resource, terms *search.Terms) error {
 	key := fhir.Key{Type: r.Type, ID: r.ID}
 	next := importRecord(r)
 	old, found := im.newest[key]
@@ -242,7 +270,7 @@ func (im *importer) add(r *fhir.Resource) error {
 	case found && next.lastUpdated < old.lastUpdated:
 		return fmt.Errorf("version %d of a %s is from before version %d: time must not run backwards within a resource", next.version, r.Type, old.version)
 	}
-	if err := im.edit.replace(key, old, found, &next, &store.Change{}); err != nil {
+	if err := im.edit.replace(key, old, found, &next, &store.Change{Terms: terms, Parameters: im.edit.index.params.Parameters}); err != nil {
 		return err
 	}
 	if n := im.edit.write.batch.Len(); n > maxWrite {

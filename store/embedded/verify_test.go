@@ -3,9 +3,11 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,7 +74,13 @@ func TestIndexAgreesWithResourcesAfterAnyHistory(t *testing.T) {
 	})
 }
 
-func TestVerifySeesWhatIsWrong(t *testing.T) {
+// harm is something that Verify should find, in a store that has r1 and r2 of sample.
+type harm struct {
+	harm func(s *Store, b *pebble.Batch) error
+	want string // all that is found
+}
+
+func harms() map[string]harm {
 	terms := search.Terms{}
 	extra := indexer{params: newParameters(search.R4()), resourceType: "Observation", id: "ghost"}
 	none := func(kind byte) func(s *Store, b *pebble.Batch) error {
@@ -93,10 +101,7 @@ func TestVerifySeesWhatIsWrong(t *testing.T) {
 			return b.Set(appendCurrent(nil, "Observation", "r1"), r.append(nil), nil)
 		}
 	}
-	for name, test := range map[string]struct {
-		harm func(s *Store, b *pebble.Batch) error
-		want string // all that is found
-	}{
+	return map[string]harm{
 		"keys too many": {func(_ *Store, b *pebble.Batch) error {
 			extra.emit = func(key, value []byte) error { return b.Set(key, value, nil) }
 			return extra.each(mustParse("2026-01-01"), &terms)
@@ -147,10 +152,34 @@ func TestVerifySeesWhatIsWrong(t *testing.T) {
 		"a damaged entry":           {set([]byte{journalKey, 'x'}, nil), "1 × an entry of the journal that is damaged"},
 		"lost places":               {none(recordKey), "2 × a version that cannot be read of Observation"},
 		"a place too many":          {set(appendRecordKey(nil, location{series: 1}, "r9"), nil), "1 × a key too many in the order of the series"},
-		"members missing":           {none(memberKey), "2 × a key that is missing in the index by series"},
-		"lost definitions":          {none(definitionKey), "2 × an entry of the directory of series that has no definition; 2 × a resource that lies in the wrong place of Observation"},
-		"a lost directory":          {none(seriesKey), "2 × a series that the directory of its patient does not have of Observation"},
-	} {
+		"a number of a place that is longer than it must be": {func(s *Store, b *pebble.Batch) error {
+			v := s.look()
+			defer s.letGo(v)
+			r, _, err := v.current("Observation", "r1")
+			value := r.appendPlaced(nil)
+			_, n := binary.Uvarint(value)
+			value[n-1] |= 0x80 // it goes on, with nothing
+			return errors.Join(err, b.Set(appendRecordKey(nil, r.place, "r1"), slices.Insert(value, n, 0), nil))
+		}, "1 × a key with a wrong value in the order of the series"},
+		"members missing":  {none(memberKey), "2 × a key that is missing in the index by series"},
+		"lost definitions": {none(definitionKey), "2 × an entry of the directory of series that has no definition; 2 × a resource that lies in the wrong place of Observation"},
+		"a lost directory": {none(seriesKey), "2 × a series that the directory of its patient does not have of Observation"},
+	}
+}
+
+func (h harm) do(t *testing.T, s *Store) {
+	t.Helper()
+	b := s.db.NewBatch()
+	if err := h.harm(s, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifySeesWhatIsWrong(t *testing.T) {
+	for name, test := range harms() {
 		t.Run(name, func(t *testing.T) {
 			s := memory(t)
 			for i := range 3 {
@@ -161,13 +190,7 @@ func TestVerifySeesWhatIsWrong(t *testing.T) {
 			if err := verify(s); err != nil {
 				t.Fatal(err)
 			}
-			b := s.db.NewBatch()
-			if err := test.harm(s, b); err != nil {
-				t.Fatal(err)
-			}
-			if err := b.Commit(pebble.Sync); err != nil {
-				t.Fatal(err)
-			}
+			test.do(t, s)
 			err := verify(s)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v\nwant %s", err, test.want)
