@@ -25,9 +25,9 @@ func (p *program) export() *cobra.Command {
 quarantine to a directory of NDJSON files, from whatever store. kiln import puts them into another.
 
 If it is broken off, by kill -9, too, the same command goes on where it was. A directory that
-holds anything else is never written to, nor is a complete export. It is complete when it has a
-manifest.json, which counts what is there and has the SHA-256 of every file. The files hold patient
-data, unencrypted: only their owner can read them.
+holds anything else is never written to, nor is a complete export, nor one that another process is
+writing. It is complete when it has a manifest.json, which counts what is there and has the SHA-256
+of every file. The files hold patient data, unencrypted: only their owner can read them.
 
 Exit codes: 0 exported · 1 the directory is in the way · 3 could not run`,
 		Example: `  kiln export --store embedded:/var/lib/kiln /backup/kiln-export

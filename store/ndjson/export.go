@@ -45,8 +45,9 @@ type Exported struct {
 // Export writes all that s has into dir, which is made if it is not there. An export that was
 // broken off, by kill -9, too, goes on where it was when it is called again, and has then
 // what was there when it was begun; what was written since may be there or not. It is a *Fault
-// if dir holds a complete export, or anything else. When Export returns without an error, the
-// export is on the disk. One call at a time may write to a directory.
+// if dir holds a complete export, or anything else, or if another export is being written to it,
+// by whatever process: a file system that has no locks cannot tell that, and then one call at a
+// time may write to a directory. When Export returns without an error, the export is on the disk.
 func Export(ctx context.Context, s store.Archive, dir string, opt *ExportOptions) (*Exported, error) {
 	var o ExportOptions
 	if opt != nil {
@@ -78,6 +79,15 @@ func Export(ctx context.Context, s store.Archive, dir string, opt *ExportOptions
 }
 
 func export(ctx context.Context, s store.Archive, root *os.Root, o *ExportOptions) (e *Exported, err error) {
+	// Nothing is written to a directory of others, not even a lock.
+	if _, err := lookAround(root); err != nil {
+		return nil, err
+	}
+	l, err := lockExport(root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.release()) }()
 	w, done, err := begin(root, o)
 	if err != nil || done != nil {
 		return done, err
@@ -130,9 +140,29 @@ type writer struct {
 	since   int // bytes since the last note
 }
 
+// lookAround names what is in a directory that an export may be written to.
+func lookAround(root *os.Root) ([]string, error) {
+	names, err := list(root)
+	if err != nil || slices.Contains(names, incompleteName) {
+		return names, err
+	}
+	for _, name := range names {
+		switch name {
+		case lockName, incompleteName + temporary: // the first note is a file of its own for a moment
+		default:
+			what := "the directory is not empty, and what is there is no export that was broken off"
+			if slices.Contains(names, manifestName) {
+				what = "the directory holds a complete export, which is never overwritten"
+			}
+			return nil, &Fault{What: what, Fix: fixForeign}
+		}
+	}
+	return names, nil
+}
+
 // begin prepares the directory. If it only lacks the end of a finished export, that is done.
 func begin(root *os.Root, o *ExportOptions) (*writer, *Exported, error) {
-	names, err := list(root)
+	names, err := lookAround(root)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,14 +172,6 @@ func begin(root *os.Root, o *ExportOptions) (*writer, *Exported, error) {
 	}
 	w := &writer{root: root, o: o, encoder: encoder, note: note{Format: Format, Compression: o.Compression, Source: o.Source}}
 	if !slices.Contains(names, incompleteName) {
-		// The first note is a file of its own for a moment.
-		if rest := slices.DeleteFunc(names, func(n string) bool { return n == incompleteName+temporary }); len(rest) > 0 {
-			what := "the directory is not empty, and what is there is no export that was broken off"
-			if slices.Contains(names, manifestName) {
-				what = "the directory holds a complete export, which is never overwritten"
-			}
-			return nil, nil, errors.Join(&Fault{What: what, Fix: fixForeign}, encoder.close())
-		}
 		return w, nil, w.writeNote()
 	}
 	done, err := w.resume(names)
@@ -214,7 +236,7 @@ func (w *writer) tidy(names []string) error {
 	for _, name := range names {
 		known := slices.ContainsFunc(w.note.Files, func(f File) bool { return f.Name == name })
 		switch {
-		case known, name == incompleteName:
+		case known, name == incompleteName, name == lockName:
 		case isFileName(name), name == manifestName+temporary, name == incompleteName+temporary:
 			if err := w.root.Remove(name); err != nil {
 				return err

@@ -2,6 +2,7 @@ package ndjson
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"path/filepath"
 
 	"github.com/kiln-health/kiln/fhir"
 	"github.com/kiln-health/kiln/store"
@@ -18,7 +20,8 @@ import (
 type ImportOptions struct {
 	// Target names the store, without a secret, and State is the file, outside the export,
 	// that remembers how far the import into it is. Without State an import that was broken off
-	// begins anew, which is slower and gives the same.
+	// begins anew, which is slower and gives the same. One import at a time remembers: another
+	// one that has the same State goes on without, and tells so as Unsaved.
 	Target, State string
 	// Progress, if it is set, is told how many bytes of how many are read, from one goroutine. What
 	// is to be done is read three times: to check the files, to import them, and to compare.
@@ -74,7 +77,7 @@ func Import(ctx context.Context, s store.Archive, dir string, opt *ImportOptions
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	i := &importer{ctx: ctx, root: root, to: s, o: &o}
-	err = i.all()
+	err = errors.Join(i.all(), i.forget())
 	if err := errors.Join(err, root.Close()); err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}
@@ -101,6 +104,8 @@ type importer struct {
 	state   state
 	since   int // bytes since the state was saved
 	done    int64
+	place   *os.Root // where State is, or nil
+	lock    *lock    // of State, or nil
 	out     Imported
 }
 
@@ -174,6 +179,9 @@ func (i *importer) load(m *Manifest, sum string) error {
 	if i.o.State == "" {
 		return nil
 	}
+	if i.out.Unsaved = i.lockState(); i.out.Unsaved != nil {
+		return nil
+	}
 	content, err := os.ReadFile(i.o.State)
 	if err != nil {
 		return nil // there was no import, or it is not known: it begins anew
@@ -191,6 +199,30 @@ func (i *importer) load(m *Manifest, sum string) error {
 	}
 	i.state = s
 	return nil
+}
+
+// lockState keeps other imports from remembering in the same file.
+func (i *importer) lockState() (err error) {
+	directory, name := filepath.Split(i.o.State)
+	if i.place, err = os.OpenRoot(cmp.Or(directory, ".")); err != nil {
+		return err
+	}
+	i.lock, err = takeLock(i.place, name+".lock")
+	switch {
+	case errors.Is(err, errLocked):
+		return fmt.Errorf("another import from the same directory is remembered in %s now", i.o.State)
+	case errors.Is(err, errNoLocks):
+		return nil
+	}
+	return err
+}
+
+// forget lets go of the State, however the import ended.
+func (i *importer) forget() error {
+	if i.place == nil {
+		return nil
+	}
+	return errors.Join(i.lock.release(), i.place.Close())
 }
 
 // has reports whether the store has a version.

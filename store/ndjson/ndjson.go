@@ -9,6 +9,7 @@
 //	Observation.ndjson
 //	journal-inbox.ndjson   the entries of a shelf of the journal, one a line
 //	incomplete.json        while an export is being written: how far it is
+//	export.lock            while an export is being written: it is locked, so that no other one is
 //
 // Compressed files are called Observation.ndjson.zst (https://www.rfc-editor.org/rfc/rfc8878)
 // or Observation.ndjson.gz; each is a row of frames that end where a line ends, and zstd -d or
@@ -51,6 +52,7 @@ import (
 const (
 	manifestName   = "manifest.json"
 	incompleteName = "incomplete.json"
+	lockName       = "export.lock"
 	temporary      = ".tmp" // the end of the name of what will replace one of those
 	extension      = ".ndjson"
 	journalPrefix  = "journal-"

@@ -246,7 +246,7 @@ func (m *Manifest) checkDirectory(root *os.Root) error {
 	}
 	for _, name := range names {
 		switch f := listed[name]; {
-		case name == manifestName, name == incompleteName, name == incompleteName+temporary:
+		case name == manifestName, name == incompleteName, name == incompleteName+temporary, name == lockName:
 		case f == nil:
 			return &Fault{File: name, What: "the manifest does not list this file", Fix: "take it away if it does not belong to the export"}
 		default:
