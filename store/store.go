@@ -153,6 +153,9 @@ type Reindexer interface {
 	// progress, if it is not nil, is told how many resources are done, from one goroutine.
 	// One Reindex runs at a time. If it fails or ctx ends, everything is as before.
 	Reindex(ctx context.Context, p *search.Parameters, progress func(done, total int)) error
+	// Parameters are those that searches use now. They may become others without a Reindex of this
+	// Store, where several share what is stored.
+	Parameters() *search.Parameters
 }
 
 // Watcher is an optional interface of a Store that tells what is written to it, by whom ever.

@@ -21,7 +21,7 @@ const specParameter = "http://hl7.org/fhir/R4/searchparameter.html"
 
 // StoredParameters are base and those that SearchParameter resources of the status active
 // define. One that cannot be compiled, which a server refuses but another may have stored, is
-// left out. It is what embedded.Options.Load wants, for a server whose Options.Background is set.
+// left out. It is what Options.Load of a store wants, for a server whose Options.Background is set.
 func StoredParameters(base *search.Parameters, stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) {
 	p := base
 	for r, err := range stored {
@@ -224,11 +224,7 @@ func (c *customs) adopt(ctx context.Context) error {
 		return err
 	}
 	defer c.progress(0, 0)
-	if err := c.reindex.Reindex(ctx, p, c.progress); err != nil {
-		return err
-	}
-	c.s.searched.Store(p)
-	return nil
+	return c.reindex.Reindex(ctx, p, c.progress)
 }
 
 func (c *customs) progress(done, total int) {
@@ -244,5 +240,11 @@ func (c *customs) indexing() (done, total int, at bool) {
 	return c.done, c.total, c.running
 }
 
-// parameters are the search parameters that are in use.
-func (s *server) parameters() *search.Parameters { return s.searched.Load() }
+// parameters are the search parameters that are in use: those of the store, which another server
+// of the same one may change, too.
+func (s *server) parameters() *search.Parameters {
+	if s.customs == nil {
+		return s.Parameters
+	}
+	return s.customs.reindex.Parameters()
+}

@@ -27,7 +27,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -138,8 +137,7 @@ type server struct {
 	started time.Time
 	log     *slog.Logger
 
-	searched atomic.Pointer[search.Parameters] // those in use: Options.Parameters and custom ones
-	customs  *customs                          // nil if there can be none
+	customs *customs // nil if there can be none
 
 	claims, normative, openAPI once // documents
 }
@@ -196,7 +194,7 @@ func New(st store.Store, o Options) http.Handler {
 	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
 	s.started = s.Now()
 	s.codings = newCodings()
-	s.searched.Store(o.Parameters)
+	s.Parameters = o.Parameters
 	if reindexer, ok := st.(store.Reindexer); ok && s.Background != nil {
 		s.customs = newCustoms(s, st, reindexer)
 		s.store = s.customs

@@ -209,8 +209,10 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 		changes[i].Key = key
 	}
 	h := &held{}
-	s.indexing.RLock()
-	h.add(s.indexing.RUnlock)
+	if err := s.lockIndexing(ctx, h); err != nil {
+		h.release()
+		return 0, err
+	}
 	for _, of := range typesOf(changes) {
 		if err := s.indexes.ensure(ctx, of); err != nil {
 			h.release()

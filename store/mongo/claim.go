@@ -26,10 +26,11 @@ import (
 // unmatched checks the condition None of a change, on what is there and on what earlier changes
 // of the same write have made. results are theirs.
 func (e *edit) unmatched(ctx context.Context, results []store.Result) error {
+	st := e.store.state.Load() // the write holds indexing: it stays
 	return e.claim.Unmatched(results, claim.Stored{
-		Knows:  e.store.params.Load().Knows,
-		Linked: e.store.linked(ctx, nil),
-		Find:   func(q search.Query) (store.Page, error) { return e.store.findResolved(ctx, q, nil) },
+		Knows:  st.searched.Knows,
+		Linked: e.store.linked(ctx, st, nil),
+		Find:   func(q search.Query) (store.Page, error) { return e.store.findResolved(ctx, st, q, nil) },
 	})
 }
 

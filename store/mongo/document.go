@@ -10,36 +10,33 @@ import (
 	"github.com/kiln-health/kiln/store/mongo/layout"
 )
 
-// document is what the collection of its type holds for a version that is a resource. While
-// a Reindex runs it is found by the parameters of before and by those to come.
+// document is what the collection of its type holds for a version that is a resource. While the
+// search parameters change it is found by those of before and by those to come. The caller holds
+// indexing for reading.
 func (s *Store) document(r *record, c *store.Change) (bson.Raw, error) {
+	st := s.state.Load()
 	res := r.shared(c.Type)
-	terms, err := s.terms(r, c)
+	terms, err := s.terms(st, r, c)
 	if err != nil {
 		return nil, err
 	}
-	p := s.params.Load()
-	if s.building != nil {
-		p = s.building
-	}
-	return p.layout.Document(nil, res.Key, res.LastUpdated, r.json, terms)
+	return st.layout.Document(nil, res.Key, res.LastUpdated, r.json, terms)
 }
 
-// terms are those that searches and a Reindex want of a resource.
-func (s *Store) terms(r *record, c *store.Change) (*search.Terms, error) {
-	p := s.params.Load()
+// terms are those that a state wants of a resource.
+func (s *Store) terms(st *state, r *record, c *store.Change) (*search.Terms, error) {
 	terms := c.Terms
-	if !c.HasTerms(p.Parameters, s.opened) {
-		extracted, err := p.Extract(c.Type, r.json)
+	if !c.HasTerms(st.searched.Parameters, s.opened.Parameters) {
+		extracted, err := st.searched.Extract(c.Type, r.json)
 		if err != nil {
 			return nil, err
 		}
 		terms = &extracted
 	}
-	if s.building == nil {
+	if st.also == nil {
 		return terms, nil
 	}
-	more, err := s.building.Extract(c.Type, r.json)
+	more, err := st.also.Extract(c.Type, r.json)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +51,7 @@ func (s *Store) tombstone(of string, r *record, patient string) (bson.Raw, error
 	if err != nil {
 		return nil, err
 	}
-	return s.params.Load().layout.Tombstone(nil, res.Key, res.LastUpdated, before)
+	return s.state.Load().layout.Tombstone(nil, res.Key, res.LastUpdated, before)
 }
 
 // earlier is the document of a version in the history, which its successor replaced then.

@@ -226,4 +226,13 @@ func hasCode(err error, code int) bool {
 	return ok && e.HasErrorCode(code)
 }
 
+// hasLabel reports whether an error says what it means for who asked.
+func hasLabel(err error, label string) bool {
+	e, ok := errors.AsType[driver.LabeledError](err)
+	return ok && e.HasErrorLabel(label)
+}
+
+// noServer reports whether a server of MongoDB was looked for in vain, for as long as that is done.
+func noServer(err error) bool { return strings.Contains(err.Error(), "server selection error") }
+
 func isDuplicate(err error) bool { return driver.IsDuplicateKeyError(err) }

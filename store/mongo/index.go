@@ -138,7 +138,9 @@ func (x *indexes) ensure(ctx context.Context, of string) error {
 		// Others wait for it, too: it must not end with the first who asked.
 		ctx := context.WithoutCancel(ctx)
 		x.store.background.Go(func() {
-			err := x.create(ctx, of)
+			ctx, end := x.store.member.while(ctx)
+			defer end()
+			err := why(ctx, x.create(ctx, of))
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			if i.err, i.built = err, err == nil; err != nil {

@@ -112,7 +112,15 @@ func (in *inserter) wait() { in.running.Wait() }
 func (s *Store) insertMany(ctx context.Context, collection string, docs []bson.Raw) []error {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
+	ctx, end := s.member.while(ctx)
+	defer end()
 	errs := make([]error, len(docs))
+	if err := s.member.inGrace(); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
 	_, err := s.db.Collection(collection).InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
 	if err == nil {
 		return errs
@@ -120,7 +128,7 @@ func (s *Store) insertMany(ctx context.Context, collection string, docs []bson.R
 	bulk, ok := errors.AsType[driver.BulkWriteException](err)
 	if !ok || bulk.WriteConcernError != nil {
 		for i := range errs {
-			errs[i] = err
+			errs[i] = why(ctx, err)
 		}
 		return errs
 	}

@@ -58,6 +58,9 @@ const lockField = "w"
 // is no more. It is only a matter of patience: to take one back early does no harm.
 const abandonedAfter = 15 * time.Second
 
+// anyAge is that of all intents, also of those that were begun by a clock that is ahead of ours.
+const anyAge = -1000 * time.Hour
+
 // partBytes is about how large one of the intents.parts is, unless one document is larger.
 const partBytes = 1 << 20
 
@@ -262,7 +265,7 @@ func (s *Store) commitIntent(ctx context.Context, e *edit, in *intent) error {
 			return err
 		}
 	}
-	if err := cmp.Or(s.step("commit"), e.asked.Err()); err != nil {
+	if err := cmp.Or(s.step("commit"), e.asked.Err(), s.member.inGrace()); err != nil {
 		return err
 	}
 	result, err := s.db.Collection(intentsCollection).UpdateOne(ctx,

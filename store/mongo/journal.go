@@ -111,8 +111,12 @@ func (s *Store) fetch(ctx context.Context, key bson.Binary) ([]byte, error) {
 			Raw bson.Binary `bson:"raw"`
 		}
 		id := bson.D{{Key: "of", Value: key}, {Key: "at", Value: e.At}, {Key: "i", Value: i}}
-		if err := c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&p); err != nil {
+		err := c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&p)
+		if errors.Is(err, driver.ErrNoDocuments) {
 			return nil, errDocument
+		}
+		if err != nil {
+			return nil, err
 		}
 		entry = append(entry, p.Raw.Data...)
 	}

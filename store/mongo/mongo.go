@@ -8,7 +8,7 @@
 //	journal                  what Ingest keeps: {_id, shelf, id, raw}
 //	claims                   what conditional creates keep each other out with; forgotten after an hour
 //	intents, intents.parts   writes under way where there are no transactions
-//	kiln                     the layout's version, the search parameters' fingerprint, leases
+//	kiln                     the note: the layout's version, what is searched by, the servers; leases
 //
 // A document has the JSON of its resource byte for byte, and beside it fields for indexes, as
 // package layout says. Nothing is ever read out of the BSON of a resource.
@@ -50,13 +50,33 @@
 // A document has at most 16 MiB, JSON and index fields together; what is larger is refused
 // before it is sent. A write has at most 100,000 changes, and in a replica set MongoDB gives a
 // transaction a minute. An entry of the journal has at most 64 MiB. A page has at most 32 MiB.
-// All servers of a database must have the same search parameters: one that is changed while they
-// run, see Reindex, is known to the others when they are started anew.
+//
+// # Several servers
+//
+// What documents are indexed by may change while servers run, see Reindex, and when one is opened
+// with other search parameters. All servers that have the database open follow, in steps, see
+// servers.go and reindex.go; one that cannot, because it does not know the parameters, refuses
+// writes and searches and says so, in its errors, in Check and in its log. Read, History, Export,
+// Watch and the journal do not depend on parameters and always go on.
+//
+// Each server tells the others every 2 s that it is there (Options.Beat). What is guaranteed: what
+// was acknowledged by any server, before, during or after a change, is found by the searches of
+// every server that searches, by the parameters that it searches by, and nothing else is. It
+// rests on this: a server that could not tell the others for 10 s begins no write, and ends or
+// gives up 4 s later what it has begun; it asks the database before it answers a search, whether the
+// documents are still those that it knows; and the others go on without it after 20 s, by their own
+// clocks. So what is not guaranteed is this: a command that MongoDB had received, or the network,
+// from a server before it fell silent, and applies more than 6 s after that server has given it up,
+// while the parameters are changed without it, may put a document that is not found by the new
+// parameters until they are changed again or it is written again; the writer was told an error.
+// The same may come of a machine that is stopped between its last look at its clocks, both of which
+// count, and the sending of a command, and goes on after more than that.
 //
 // docs/mongodb.md says how to set it up, size it and shard it, and against what it has been run.
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +115,14 @@ type Options struct {
 	// Load, if it is set, gives the parameters instead. It is called by Open with the
 	// SearchParameter resources of the store, so that a server that keeps its own there need not
 	// index anew at every start.
+	//
+	// It is also how a server gets to know the parameters that another one changes to, see Reindex:
+	// it must find the same in the same resources, and may be called at any time until Close.
 	Load func(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)
+	// Beat is how often this server tells the others of the database that it is there: 2 s by
+	// default. One that could not for five times that long does not write until it can; one that
+	// changes the search parameters waits for a server that is silent ten times as long.
+	Beat time.Duration
 }
 
 // Store is a store in a MongoDB database. Its methods may be called from any number of
@@ -124,17 +151,21 @@ type Store struct {
 	inserter *inserter
 	indexes  *indexes
 	counters counters
-	opened   *search.Parameters // those of Open
+	opened   *parameters                                                       // those of Open
+	load     func(iter.Seq2[fhir.Resource, error]) (*search.Parameters, error) // or nil
 	// visible, where there are no snapshots, is held for writing while the parts of one write
 	// become visible, and for reading by searches.
 	visible sync.RWMutex
 
 	// indexing is held for reading by every write, and for writing to change what writes index.
 	indexing sync.RWMutex
-	params   atomic.Pointer[parameters]
-	building *parameters // what a Reindex makes documents ready for, or nil
-	// mixed: documents may have index fields by other definitions, too; see reindex.go.
-	mixed atomic.Bool
+	state    atomic.Pointer[state]
+	member   *membership
+	// changing has one while this server changes the search parameters of all, target those that it
+	// changes to. reindexing: Reindex does.
+	changing   chan struct{}
+	target     atomic.Pointer[parameters]
+	reindexing atomic.Bool
 
 	// fault, if tests set it, is asked before every step of a write that has several.
 	fault func(step string) error
@@ -148,11 +179,13 @@ type limits struct {
 	documentBytes int
 	// changes are those of one write.
 	changes int
+	// selection is how long a server of MongoDB is looked for.
+	selection time.Duration
 }
 
 // MongoDB's limit is 16 MiB. What surrounds a document while its write is not finished needs some.
 func defaultLimits() limits {
-	return limits{pageBytes: 32 << 20, documentBytes: 16<<20 - 16<<10, changes: 100_000}
+	return limits{pageBytes: 32 << 20, documentBytes: 16<<20 - 16<<10, changes: 100_000, selection: selectionTimeout}
 }
 
 var (
@@ -199,9 +232,10 @@ func open(ctx context.Context, uri string, p parts, opt *Options) (*Store, error
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		hosts: p.hosts, now: o.Now, log: o.Logger, seed: maphash.MakeSeed(), limits: defaultLimits(), opened: o.Parameters,
+		hosts: p.hosts, now: o.Now, log: o.Logger, seed: maphash.MakeSeed(), limits: defaultLimits(),
+		opened: newParameters(o.Parameters), load: o.Load, member: newMembership(o.Beat), changing: make(chan struct{}, 1),
 	}
-	s.params.Store(newParameters(o.Parameters))
+	s.state.Store(openingState(s.opened))
 	s.ending, s.end = context.WithCancel(context.Background())
 	for i := range s.stripes {
 		s.stripes[i] = make(chan struct{}, 1)
@@ -212,13 +246,15 @@ func open(ctx context.Context, uri string, p parts, opt *Options) (*Store, error
 	if err != nil {
 		return nil, err
 	}
+	s.limits.selection = *co.ServerSelectionTimeout
 	s.counters.watch(co)
 	if s.client, err = driver.Connect(co); err != nil {
 		return nil, errURI // the driver's text may repeat parts of it
 	}
-	if err := s.begin(ctx, p.database, co, o.Load); err != nil {
+	if err := s.begin(ctx, p.database, co); err != nil {
 		s.end()
 		s.background.Wait()
+		s.leave()
 		s.disconnect()
 		return nil, err
 	}
@@ -251,7 +287,7 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 	return co, nil
 }
 
-func (s *Store) begin(ctx context.Context, database string, co *options.ClientOptions, load func(iter.Seq2[fhir.Resource, error]) (*search.Parameters, error)) error {
+func (s *Store) begin(ctx context.Context, database string, co *options.ClientOptions) error {
 	h, err := s.hello(ctx)
 	if err != nil {
 		return err
@@ -274,13 +310,16 @@ func (s *Store) begin(ctx context.Context, database string, co *options.ClientOp
 			return err
 		}
 	}
-	if load != nil {
-		p, err := load(s.stored(ctx, "SearchParameter"))
+	if s.load != nil {
+		p, err := s.load(s.stored(ctx, "SearchParameter"))
 		if err != nil {
 			return fmt.Errorf("search parameters: %w", err)
 		}
-		s.opened = p
-		s.params.Store(newParameters(p))
+		s.opened = newParameters(p)
+		s.state.Store(openingState(s.opened))
+	}
+	if err := s.join(ctx); err != nil {
+		return err
 	}
 	return s.complete(ctx)
 }
@@ -317,16 +356,27 @@ func (s *Store) hello(ctx context.Context) (greeting, error) {
 }
 
 // Close waits for running calls and closes all connections. A second Close does nothing.
-// A Watch ends at once.
+// A Watch ends at once. Writes that wait for a server of MongoDB are ended, with
+// store.ErrClosed, when it has been looked for as long as serverSelectionTimeoutMS says, and a
+// little longer: they may be found later.
 func (s *Store) Close() error {
 	s.end()
+	late := time.AfterFunc(s.limits.selection+closeTime, func() {
+		s.log.Warn("closing, though writes still wait for MongoDB")
+		s.member.abort(store.ErrClosed)
+	})
+	defer late.Stop()
 	return s.gate.Close(func() error {
 		s.inserter.wait()
 		s.background.Wait()
+		s.leave()
 		s.disconnect()
 		return nil
 	})
 }
+
+// closeTime is how long Close waits for writes once it has given up to find a server.
+const closeTime = 2 * time.Second
 
 // disconnect closes the connections. What it could fail at is of no consequence any more:
 // telling servers of sessions that they forget by themselves.
@@ -388,21 +438,93 @@ func (s *Store) inSnapshot(ctx context.Context, f func(ctx context.Context) erro
 
 // transaction calls f in a transaction and commits it. While others are in the way f is
 // called again: it must not keep anything of an earlier call.
-func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) error) error {
+//
+// WithTransaction of the driver would do, but that it commits, again and again for two minutes,
+// whatever becomes of ctx: also when this server may not write any more.
+func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) error) (err error) {
 	session, err := s.client.StartSession()
 	if err != nil {
 		return err
 	}
-	defer session.EndSession(context.WithoutCancel(ctx))
-	opt := options.Transaction().SetReadConcern(readconcern.Snapshot()).SetReadPreference(readpref.Primary())
-	tries := 0
-	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
-		if tries++; tries > 1 {
-			s.counters.retries.Add(1)
+	defer func() {
+		if err != nil && (ctx.Err() != nil || driver.IsNetworkError(err) || noServer(err)) {
+			s.background.Go(func() { s.abandon(session) })
+			return
 		}
-		return nil, f(ctx)
-	}, opt)
-	return err
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+		defer cancel()
+		session.EndSession(after) // and what was begun
+	}()
+	begun := time.Now()
+	var lost time.Time // since when there has been no answer
+	for try := 0; ; try++ {
+		if err = s.attempt(ctx, session, f); err == nil || !hasLabel(err, "TransientTransactionError") {
+			return err
+		}
+		switch {
+		case !driver.IsNetworkError(err):
+			lost = time.Time{}
+		case lost.IsZero():
+			lost = time.Now()
+		case time.Since(lost) > s.limits.selection:
+			return err
+		}
+		if noServer(err) || time.Since(begun) > writeTime {
+			return err
+		}
+		s.counters.retries.Add(1)
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+// abortTime is how long MongoDB is asked to forget a transaction, which it does by itself after a minute.
+const abortTime = 2 * time.Second
+
+// abandonTime is after what time MongoDB itself ends a transaction: transactionLifetimeLimitSeconds.
+const abandonTime = time.Minute
+
+// abandon ends a transaction that MongoDB may have open still, because it was lost meanwhile: others
+// who write the same resources would run into it. The next transaction of a session ends the one before.
+func (s *Store) abandon(session *driver.Session) {
+	ctx, cancel := context.WithTimeout(s.ending, abandonTime)
+	defer cancel()
+	defer session.EndSession(ctx)
+	for try := 0; ; try++ {
+		err := session.StartTransaction()
+		if err == nil {
+			err = s.note().FindOne(driver.NewSessionContext(ctx, session), bson.D{{Key: "_id", Value: noteID}}).Err()
+		}
+		_ = session.AbortTransaction(ctx) // of one that has only read, or of one that could not be committed
+		if err == nil || pause(ctx, try) != nil {
+			return
+		}
+	}
+}
+
+// attempt calls f in a transaction and commits it.
+func (s *Store) attempt(ctx context.Context, session *driver.Session, f func(ctx context.Context) error) error {
+	opt := options.Transaction().SetReadConcern(readconcern.Snapshot()).SetReadPreference(readpref.Primary())
+	if err := session.StartTransaction(opt); err != nil {
+		return err
+	}
+	if err := cmp.Or(f(driver.NewSessionContext(ctx, session)), ctx.Err()); err != nil {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+		defer cancel()
+		_ = session.AbortTransaction(after) // it is forgotten in the end, whatever comes of this
+		return err
+	}
+	begun := time.Now()
+	for try := 0; ; try++ {
+		err := session.CommitTransaction(ctx)
+		if err == nil || !hasLabel(err, "UnknownTransactionCommitResult") || hasCode(err, codeMaxTimeExpired) || noServer(err) || time.Since(begun) > s.limits.selection {
+			return err
+		}
+		if e := pause(ctx, try); e != nil {
+			return err
+		}
+	}
 }
 
 // pause is longer from try to try, and never as long for two who got into each other's way.

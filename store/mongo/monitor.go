@@ -1,8 +1,10 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,8 +51,8 @@ func (c *counters) watch(co *options.ClientOptions) {
 	}})
 }
 
-// Check reports why the store cannot do its work: no primary answers, it takes no writes, or
-// the database is another one by now.
+// Check reports why the store cannot do its work: no primary answers, it takes no writes, the
+// database is another one by now, or this server does not know what the others index by.
 // What goes on in the background, as index builds, is no reason: see Progress.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.gate.Enter(); err != nil {
@@ -61,8 +63,11 @@ func (s *Store) Check(ctx context.Context) error {
 	if err == nil {
 		var found bool
 		if _, found, err = s.readNote(ctx); err == nil && !found {
-			err = &Fault{What: "the database is not the one that was opened: it was dropped or replaced", Fix: "restart the server, once you know why"}
+			err = errReplaced
 		}
+	}
+	if st := s.state.Load(); err == nil {
+		err = cmp.Or(st.noSearch, st.noWrite, s.member.leased())
 	}
 	if err != nil {
 		return fmt.Errorf("mongo: %s: %w", s.hosts, told(ctx, err))
@@ -71,7 +76,12 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 // Progress is what the store does in the background, for people: "" if nothing.
-func (s *Store) Progress() string { return s.indexes.progress() }
+func (s *Store) Progress() string {
+	if st := s.state.Load(); st.mixed {
+		return strings.TrimSpace("the search parameters are being changed\n" + s.indexes.progress())
+	}
+	return s.indexes.progress()
+}
 
 // estimateTime is how old the numbers of resources may be.
 const estimateTime = time.Minute

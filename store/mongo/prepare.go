@@ -1,7 +1,6 @@
 package mongo
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -24,11 +23,37 @@ type note struct {
 	ID      string `bson:"_id"`
 	Format  string `bson:"format"` // "kiln"
 	Version int    `bson:"version"`
-	// Parameters is the fingerprint of those that documents are indexed by, nil if a change
-	// of them was begun and not ended. Mixed: documents may have index fields by other
-	// definitions of the same parameters, too.
-	Parameters []byte `bson:"parameters"`
-	Mixed      bool   `bson:"mixed"`
+
+	// Epoch counts the changes of what follows. All servers obey it: see servers.go and reindex.go.
+	Epoch int64 `bson:"epoch"`
+	// Parameters and From define what documents are searched by; before the first time there are none.
+	Parameters []byte   `bson:"parameters"`
+	From       []source `bson:"from"`
+	// Building or Leaving, if there is one, defines what documents are written for, too.
+	Building *definition `bson:"building"`
+	Leaving  *definition `bson:"leaving"`
+	// Mixed: documents may have index fields by other definitions, too. Incomplete: they may lack some.
+	Mixed      bool `bson:"mixed"`
+	Incomplete bool `bson:"incomplete"`
+
+	// Servers are those that have the database open, and Turn is that which may change the above,
+	// "" if nobody does.
+	Servers map[string]signature `bson:"servers,omitempty"`
+	Turn    string               `bson:"turn,omitempty"`
+}
+
+// searched is what documents are searched by.
+func (n *note) searched() *definition { return &definition{n.Parameters, n.From} }
+
+// isMixed reports whether a change of parameters is not at its end.
+func (n *note) isMixed() bool {
+	return n.Mixed || n.Incomplete || n.Building != nil || n.Leaving != nil
+}
+
+// free reports whether it may be the turn of a server: nobody else that is there has it.
+func (n *note) free(id string) bool {
+	_, there := n.Servers[n.Turn]
+	return !there || n.Turn == id
 }
 
 const (
@@ -54,7 +79,10 @@ func (s *Store) prepare(ctx context.Context) error {
 			return err
 		}
 		n = note{ID: noteID, Format: noteFormat, Version: layout.Version}
-		_, err := s.meta().InsertOne(ctx, n)
+		if n.Parameters, n.From, err = s.firstParameters(); err != nil {
+			return err
+		}
+		_, err := s.note().InsertOne(ctx, n)
 		if isDuplicate(err) { // another server came first
 			n, _, err = s.readNote(ctx)
 		}
@@ -73,12 +101,25 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
+// firstParameters define what an empty database is indexed by.
+func (s *Store) firstParameters() (fingerprint []byte, from []source, err error) {
+	if s.load == nil {
+		return s.opened.Fingerprint(), nil, nil
+	}
+	p, err := s.load(func(func(fhir.Resource, error) bool) {})
+	if err != nil {
+		return nil, nil, fmt.Errorf("search parameters: %w", err)
+	}
+	return p.Fingerprint(), []source{}, nil
+}
+
+// errReplaced says that there is no note any more.
+var errReplaced error = &Fault{What: "the database is not the one that was opened: it was dropped or replaced", Fix: "restart the server, once you know why"}
+
 var errForeign error = &Fault{What: "the database has collections in it and is none of Kiln", Fix: "name another database in the URI, as in mongodb://host/kiln"}
 
-func (s *Store) meta() *driver.Collection { return s.db.Collection(metaCollection) }
-
 func (s *Store) readNote(ctx context.Context) (n note, found bool, err error) {
-	err = s.meta().FindOne(ctx, bson.D{{Key: "_id", Value: noteID}}).Decode(&n)
+	err = s.note().FindOne(ctx, bson.D{{Key: "_id", Value: noteID}}).Decode(&n)
 	if errors.Is(err, driver.ErrNoDocuments) {
 		return note{}, false, nil
 	}
@@ -147,7 +188,7 @@ func (s *Store) migrate(ctx context.Context) error {
 }
 
 func (s *Store) setNote(ctx context.Context, fields bson.D) error {
-	_, err := s.meta().UpdateOne(ctx, bson.D{{Key: "_id", Value: noteID}}, bson.D{{Key: "$set", Value: fields}})
+	_, err := s.note().UpdateOne(ctx, bson.D{{Key: "_id", Value: noteID}}, bson.D{{Key: "$set", Value: fields}})
 	return err
 }
 
@@ -160,11 +201,6 @@ func (s *Store) complete(ctx context.Context) error {
 	if !s.transactional {
 		s.background.Go(s.sweep)
 	}
-	n, _, err := s.readNote(ctx)
-	if err != nil {
-		return err
-	}
-	s.mixed.Store(n.Mixed)
 	types, err := s.types(ctx)
 	if err != nil {
 		return err
@@ -172,10 +208,7 @@ func (s *Store) complete(ctx context.Context) error {
 	if err := s.indexes.begin(ctx, types); err != nil {
 		return err
 	}
-	if bytes.Equal(n.Parameters, s.params.Load().Fingerprint()) && !n.Mixed {
-		return nil
-	}
-	return s.alone(ctx, "index", func(ctx context.Context) error { return s.indexAnew(ctx) })
+	return s.settle(ctx)
 }
 
 // sweep brings to their end, now and then, what other processes have left.
@@ -206,7 +239,8 @@ func isType(collection string) bool { return fhir.ValidType(collection) }
 
 func compareText(a, b string) int { return cmp.Compare(a, b) }
 
-// leaseTime is how long a process may be silent that works alone before others go on.
+// leaseTime is how long a process may be silent that works alone before others go on. It is
+// measured by the clocks of two machines: what they do must be safe even if both do it.
 const leaseTime = 30 * time.Second
 
 // alone calls f while no other process does what has the same name. A process that ends
@@ -248,7 +282,7 @@ func (s *Store) alone(ctx context.Context, name string, f func(ctx context.Conte
 	<-done
 	after, end := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer end()
-	if _, e := s.meta().DeleteOne(after, bson.D{{Key: "_id", Value: id}, {Key: "owner", Value: me}}); e != nil {
+	if _, e := s.note().DeleteOne(after, bson.D{{Key: "_id", Value: id}, {Key: "owner", Value: me}}); e != nil {
 		s.log.Warn("a lease could not be given back, and ends by itself", "error", told(after, e))
 	}
 	return err
@@ -257,7 +291,7 @@ func (s *Store) alone(ctx context.Context, name string, f func(ctx context.Conte
 // takeLease takes or renews a lease.
 func (s *Store) takeLease(ctx context.Context, id, me string) (bool, error) {
 	now := time.Now()
-	_, err := s.meta().UpdateOne(ctx,
+	_, err := s.note().UpdateOne(ctx,
 		bson.D{{Key: "_id", Value: id}, {Key: "$or", Value: bson.A{
 			bson.D{{Key: "owner", Value: me}}, bson.D{{Key: "until", Value: bson.D{{Key: "$lt", Value: now}}}},
 		}}},

@@ -77,10 +77,10 @@ func one(ctx context.Context, c *driver.Collection, filter bson.D) (record, bool
 	return readRecord(doc)
 }
 
-// stored are the current resources of a type.
+// stored are the current resources of a type, as the primary has them.
 func (s *Store) stored(ctx context.Context, resourceType string) iter.Seq2[fhir.Resource, error] {
 	return func(yield func(fhir.Resource, error) bool) {
-		c, err := s.collection(resourceType).Find(ctx, bson.D{}, options.Find().SetProjection(wanted).SetSort(bson.D{{Key: "_id", Value: 1}}))
+		c, err := newest(s.collection(resourceType)).Find(ctx, bson.D{}, options.Find().SetProjection(wanted).SetSort(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			yield(fhir.Resource{}, err)
 			return

@@ -2,10 +2,12 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/kiln-health/kiln/fhir"
@@ -33,35 +35,64 @@ func (s *Store) search(ctx context.Context, q search.Query, plan *store.Plan) (p
 	if err := ctx.Err(); err != nil {
 		return store.Page{}, err
 	}
-	if err := s.params.Load().Knows(q); err != nil {
+	st := s.enterSearch()
+	defer st.searches.RUnlock()
+	if st.noSearch != nil {
+		return store.Page{}, st.noSearch
+	}
+	if err := st.searched.Knows(q); err != nil {
 		return store.Page{}, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(st.over, func() { cancel(errSwitched) })()
 	err = s.consistent(ctx, func(ctx context.Context) error {
 		if plan != nil {
 			*plan = store.Plan{Type: q.Type}
 		}
-		resolved, err := q.Resolve(s.linked(ctx, plan))
+		resolved, err := q.Resolve(s.linked(ctx, st, plan))
 		if err != nil {
 			return err
 		}
-		page, err = s.findResolved(ctx, resolved, plan)
-		return err
+		if page, err = s.findResolved(ctx, st, resolved, plan); err != nil {
+			return err
+		}
+		return s.verify(ctx, st)
 	})
 	if err != nil {
-		return store.Page{}, err
+		return store.Page{}, why(ctx, err)
 	}
 	return page, nil
 }
 
+// verify reports whether documents are still such that a state finds them. A server with a lease
+// is waited for before they are not.
+func (s *Store) verify(ctx context.Context, st *state) error {
+	if s.member.inGrace() == nil {
+		return nil
+	}
+	var n note
+	err := s.db.Collection(metaCollection).FindOne(ctx, bson.D{{Key: "_id", Value: noteID}}).Decode(&n)
+	switch {
+	case errors.Is(err, driver.ErrNoDocuments):
+		return errReplaced
+	case err != nil:
+		return err
+	case !n.searched().is(st.searched.Parameters) || n.Incomplete || n.isMixed() && !st.mixed:
+		return s.member.leased()
+	}
+	return nil
+}
+
 // linked runs the searches at the ends of chains.
-func (s *Store) linked(ctx context.Context, plan *store.Plan) func(search.Query, func(fhir.Key, *search.Terms) error) error {
+func (s *Store) linked(ctx context.Context, st *state, plan *store.Plan) func(search.Query, func(fhir.Key, *search.Terms) error) error {
 	return func(q search.Query, found func(fhir.Key, *search.Terms) error) error {
 		q.After, q.Sort, q.Total, q.Count = nil, []search.Sort{{Param: "_id"}}, search.TotalNone, 0
-		f, err := s.translate(q)
+		f, err := st.translate(q)
 		if err != nil {
 			return err
 		}
-		w := &walk{store: s, q: q, find: f, terms: true}
+		w := &walk{store: s, state: st, q: q, find: f, terms: true}
 		err = w.run(ctx, 0, func(m *match) (bool, error) {
 			return true, found(fhir.Key{Type: q.Type, ID: m.id}, m.terms)
 		})
@@ -76,8 +107,8 @@ func (s *Store) linked(ctx context.Context, plan *store.Plan) func(search.Query,
 
 // translate is the search as MongoDB is asked. While documents may have index fields that
 // are not of the parameters of searches alone, it decides nothing for good.
-func (s *Store) translate(q search.Query) (layout.Find, error) {
-	mixed := s.mixed.Load()
+func (st *state) translate(q search.Query) (layout.Find, error) {
+	mixed := st.mixed
 	if mixed && byOthers(q) {
 		q.After = nil // the sort keys are not those of the parameters of searches alone, either
 	}
@@ -98,7 +129,7 @@ func (s *Store) translate(q search.Query) (layout.Find, error) {
 }
 
 // findResolved is the page of a query whose links are resolved.
-func (s *Store) findResolved(ctx context.Context, q search.Query, plan *store.Plan) (store.Page, error) {
+func (s *Store) findResolved(ctx context.Context, st *state, q search.Query, plan *store.Plan) (store.Page, error) {
 	if len(q.Sort) == 0 {
 		q.Sort = []search.Sort{{Param: "_id"}}
 	}
@@ -106,15 +137,15 @@ func (s *Store) findResolved(ctx context.Context, q search.Query, plan *store.Pl
 	page := store.Page{Total: -1}
 	if q.Total == search.TotalAccurate || q.Total == search.TotalEstimate || q.Count <= 0 {
 		var err error
-		if page.Total, err = s.count(ctx, q); err != nil {
+		if page.Total, err = s.count(ctx, st, q); err != nil {
 			return store.Page{}, err
 		}
 	}
-	f, err := s.translate(q)
+	f, err := st.translate(q)
 	if err != nil {
 		return store.Page{}, err
 	}
-	w := &walk{store: s, q: q, find: f}
+	w := &walk{store: s, state: st, q: q, find: f}
 	if q.Count > 0 {
 		if len(w.find.Sort) == 0 && !w.find.Never {
 			err = w.sorted(ctx, &page)
@@ -138,6 +169,7 @@ func (s *Store) findResolved(ctx context.Context, q search.Query, plan *store.Pl
 // walk reads the candidates of a find.
 type walk struct {
 	store *Store
+	state *state
 	q     search.Query
 	find  layout.Find
 	terms bool // of all matches
@@ -214,7 +246,7 @@ func (w *walk) test(doc bson.Raw, m *match) (bool, error) {
 	*m = match{record: r}
 	asks := w.find.Asks(r.odd)
 	if asks || w.terms {
-		terms, err := w.store.params.Load().Extract(w.q.Type, r.json)
+		terms, err := w.state.searched.Extract(w.q.Type, r.json)
 		if err != nil {
 			return false, err
 		}
@@ -230,7 +262,7 @@ func (w *walk) test(doc bson.Raw, m *match) (bool, error) {
 // at is the place of a match in the order of the query.
 func (w *walk) at(m *match) (search.Cursor, error) {
 	if m.terms == nil && byTerms(w.q) {
-		terms, err := w.store.params.Load().Extract(w.q.Type, m.json)
+		terms, err := w.state.searched.Extract(w.q.Type, m.json)
 		if err != nil {
 			return search.Cursor{}, err
 		}
@@ -299,14 +331,14 @@ func (w *walk) sorted(ctx context.Context, page *store.Page) error {
 }
 
 // count is the number of all matches.
-func (s *Store) count(ctx context.Context, q search.Query) (int, error) {
+func (s *Store) count(ctx context.Context, st *state, q search.Query) (int, error) {
 	q.After, q.Sort = nil, []search.Sort{{Param: "_id"}}
-	f, err := s.translate(q)
+	f, err := st.translate(q)
 	if err != nil || f.Never {
 		return 0, err
 	}
 	n := 0
-	w := &walk{store: s, q: q, find: f}
+	w := &walk{store: s, state: st, q: q, find: f}
 	if len(f.Residual) > 0 {
 		err := w.run(ctx, 0, func(*match) (bool, error) { n++; return true, nil })
 		return n, err

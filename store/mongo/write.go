@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,9 @@ func (s *Store) carry(ctx context.Context, e *edit, h *held) error {
 		defer h.release()
 		inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 		defer cancel()
-		done <- s.atomically(inner, e)
+		inner, end := s.member.while(inner)
+		defer end()
+		done <- why(inner, s.atomically(inner, e))
 	})
 	select {
 	case err := <-done:
@@ -91,8 +94,9 @@ func (s *Store) quickly(ctx context.Context, changes []store.Change, h *held) ([
 	if len(changes) > s.limits.changes {
 		return nil, nil, fhir.Errorf(fhir.CodeTooLong, "", "the write has %d changes, and %d are allowed", len(changes), s.limits.changes).WithFix("split it")
 	}
-	s.indexing.RLock()
-	h.add(s.indexing.RUnlock)
+	if err := s.lockIndexing(ctx, h); err != nil {
+		return nil, nil, err
+	}
 	for _, of := range typesOf(changes) {
 		if err := s.indexes.ensure(ctx, of); err != nil {
 			return nil, nil, err
@@ -107,7 +111,7 @@ func (s *Store) quickly(ctx context.Context, changes []store.Change, h *held) ([
 			return []store.Result{result}, nil, nil
 		}
 	}
-	claim, err := s.claims.Make(ctx, changes, s.params.Load().Parameters, s.opened)
+	claim, err := s.claims.Make(ctx, changes, s.state.Load().searched.Parameters, s.opened.Parameters)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -125,6 +129,16 @@ func (s *Store) quickly(ctx context.Context, changes []store.Change, h *held) ([
 	e := &edit{store: s, claim: claim, claimKeys: keys, changes: changes, asked: ctx}
 	e.decide = e.plan
 	return nil, e, nil
+}
+
+// lockIndexing keeps what documents are indexed by from changing, if this server may write.
+func (s *Store) lockIndexing(ctx context.Context, h *held) error {
+	if err := s.writable(ctx); err != nil { // without the lock: to obey the note takes it
+		return err
+	}
+	s.indexing.RLock()
+	h.add(s.indexing.RUnlock)
+	return s.mayWrite()
 }
 
 // isCreate reports whether a write may be nothing but a new document.
@@ -202,7 +216,7 @@ func (s *Store) transact(ctx context.Context, e *edit) error {
 			return err
 		}
 	}
-	return e.asked.Err()
+	return cmp.Or(e.asked.Err(), s.member.inGrace())
 }
 
 // put writes what the plan has of one type.

@@ -456,6 +456,12 @@ func (p *plain) Reindex(ctx context.Context, params *search.Parameters, progress
 	return nil
 }
 
+func (p *plain) Parameters() *search.Parameters {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.params
+}
+
 func (p *plain) Watch(ctx context.Context, started func(), each func([]fhir.Resource) error) error {
 	leave, err := p.enter(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,9 @@ func testReindex(t *testing.T, s store.Store) {
 	if err := r.Reindex(ctx, with, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v of a context that has ended", err)
 	}
+	if !bytes.Equal(r.Parameters().Fingerprint(), search.R4().Fingerprint()) {
+		t.Error("Parameters are others than those of searches")
+	}
 	if page, err := s.Search(t.Context(), by("first")); err == nil {
 		t.Errorf("a parameter whose index was not made finds %d", len(page.Resources))
 	}
@@ -78,6 +82,9 @@ func testReindex(t *testing.T, s store.Store) {
 	wg.Wait()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !bytes.Equal(r.Parameters().Fingerprint(), with.Fingerprint()) {
+		t.Error("Parameters are not those of the Reindex")
 	}
 	everything := find(t, s, "Device?_count=1000&_sort=_id")
 	byText := map[string][]string{}

@@ -311,7 +311,7 @@ func (w *writer) reference(a *array, r *search.Reference) {
 			a.dst = appendPair(a.dst, r.Param, r.ID, r.Type)
 			a.end(start)
 		}
-		if targets := w.kind.targets[r.Param]; few(targets) && !slices.Contains(targets, r.Type) {
+		if w.kind.isForeign(r) {
 			if start, ok := a.text(); ok {
 				a.dst = append(append(appendBare(a.dst, r.Param, r.ID), '|'), foreign...)
 				a.end(start)
@@ -332,6 +332,14 @@ func (w *writer) reference(a *array, r *search.Reference) {
 			a.end(start)
 		}
 	}
+}
+
+// isForeign reports whether a reference leads to a type that is not looked for when its parameter
+// is asked for an id alone.
+func (k *kind) isForeign(r *search.Reference) bool {
+	return slices.ContainsFunc(k.targets[r.Param], func(targets []string) bool {
+		return few(targets) && !slices.Contains(targets, r.Type)
+	})
 }
 
 // few reports whether an id alone is looked for with each type that a parameter names.

@@ -69,7 +69,8 @@ const Version = 1
 // goroutines.
 type Layout struct {
 	parameters *search.Parameters
-	types      sync.Map // of string to *kind
+	also       *search.Parameters // or nil
+	types      sync.Map           // of string to *kind
 	units      units
 }
 
@@ -81,6 +82,14 @@ func New(p *search.Parameters) *Layout {
 	return &Layout{parameters: p, units: units{known: map[string]*unit{}}}
 }
 
+// Both is the layout of documents that are found by the terms of two sets of search parameters,
+// if they have them. In what order they are is a matter of a alone.
+func Both(a, b *search.Parameters) *Layout {
+	l := New(a)
+	l.also = b
+	return l
+}
+
 // Parameters are those whose terms the documents have.
 func (l *Layout) Parameters() *search.Parameters { return l.parameters }
 
@@ -90,21 +99,20 @@ type kind struct {
 	patients []string
 	// up and down ask for all sort keys that are stored.
 	up, down search.Query
-	targets  map[string][]string
+	// targets are the types that a parameter names: several lists, where it has several definitions.
+	targets map[string][][]string
 }
 
 func (l *Layout) kind(resourceType string) *kind {
 	if k, ok := l.types.Load(resourceType); ok {
 		return k.(*kind)
 	}
-	k := &kind{targets: map[string][]string{}}
+	k := &kind{targets: map[string][][]string{}}
+	if l.also != nil {
+		k.refer(resourceType, l.also)
+	}
+	k.refer(resourceType, l.parameters)
 	for _, p := range l.parameters.Of(resourceType) {
-		if p.Type == search.ReferenceParam {
-			k.targets[p.Name] = p.Targets
-			if isPatient(resourceType, p.Name) {
-				k.patients = append(k.patients, p.Name)
-			}
-		}
 		if hasSortKey(resourceType, p.Name, p.Type) && p.Sortable {
 			k.up.Sort = append(k.up.Sort, search.Sort{Param: p.Name, Type: p.Type})
 			k.down.Sort = append(k.down.Sort, search.Sort{Param: p.Name, Type: p.Type, Descending: true})
@@ -112,6 +120,19 @@ func (l *Layout) kind(resourceType string) *kind {
 	}
 	actual, _ := l.types.LoadOrStore(resourceType, k)
 	return actual.(*kind)
+}
+
+// refer notes where the references of a type may lead.
+func (k *kind) refer(resourceType string, by *search.Parameters) {
+	for _, p := range by.Of(resourceType) {
+		if p.Type != search.ReferenceParam {
+			continue
+		}
+		k.targets[p.Name] = append(k.targets[p.Name], p.Targets)
+		if isPatient(resourceType, p.Name) && !slices.Contains(k.patients, p.Name) {
+			k.patients = append(k.patients, p.Name)
+		}
+	}
 }
 
 // isPatient reports whether pt tells the patients that a parameter refers to.
