@@ -241,17 +241,6 @@ func (im *importer) terms(ctx context.Context, versions []fhir.Resource) ([]*sea
 	return all, err
 }
 
-// head is what the key of the current version of a resource says: where it lies, or all of it.
-func (r *reader) head(resourceType, id string) (record, bool, error) {
-	r.key = appendCurrent(r.key[:0], resourceType, id)
-	value, err := r.get(&r.currents, currentKey)
-	if err != nil || value == nil {
-		return record{}, false, err
-	}
-	rec, err := readRecord(value)
-	return rec, err == nil, err
-}
-
 func (im *importer) add(r *fhir.Resource, terms *search.Terms) error {
 	key := fhir.Key{Type: r.Type, ID: r.ID}
 	next := importRecord(r)

@@ -188,7 +188,7 @@ func BenchmarkWrite(b *testing.B) {
 		}))
 		place := placer{numbers: newNumbers(1), stored: func(string, string, []byte) (uint64, error) { return 0, nil }}
 		run("raw-keys/"+writers, n, raw(func(batch *pebble.Batch, i int) error { return fill(batch, &place, reading(i)) }))
-		store := func(extracted bool) func(b *testing.B) func(i int) error {
+		stored := func(extracted bool) func(b *testing.B) func(i int) error {
 			return func(b *testing.B) func(i int) error {
 				s := onDisk(b)
 				b.Cleanup(func() {
@@ -202,8 +202,8 @@ func BenchmarkWrite(b *testing.B) {
 				}
 			}
 		}
-		run("writers/"+writers, n, store(false))
-		run("writers-with-terms/"+writers, n, store(true))
+		run("writers/"+writers, n, stored(false))
+		run("writers-with-terms/"+writers, n, stored(true))
 	}
 	b.Run("batches-of-1000", func(b *testing.B) {
 		s := onDisk(b)

@@ -122,8 +122,7 @@ func (s *Store) commit(ctx context.Context, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	leads := s.queue.add(w)
-	if !leads {
+	if !s.queue.add(w) {
 		select {
 		case err := <-w.done:
 			return err

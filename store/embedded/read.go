@@ -125,18 +125,25 @@ type reader struct {
 
 // current is the current version of a resource. Its JSON is valid until the next call.
 func (r *reader) current(resourceType, id string) (record, bool, error) {
+	head, found, err := r.head(resourceType, id)
+	if err != nil || !found || head.place.series == 0 {
+		return head, found, err
+	}
+	rec, err := r.at(head.place, id)
+	if err == nil && !rec.isThatOf(&head) {
+		err = errRecord
+	}
+	return rec, err == nil, err
+}
+
+// head is what the key of the current version of a resource says: where it lies, or all of it.
+func (r *reader) head(resourceType, id string) (record, bool, error) {
 	r.key = appendCurrent(r.key[:0], resourceType, id)
 	value, err := r.get(&r.currents, currentKey)
 	if err != nil || value == nil {
 		return record{}, false, err
 	}
 	rec, err := readRecord(value)
-	if err == nil && rec.place.series != 0 {
-		head := rec
-		if rec, err = r.at(rec.place, id); err == nil && !rec.isThatOf(&head) {
-			err = errRecord
-		}
-	}
 	return rec, err == nil, err
 }
 
