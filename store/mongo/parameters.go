@@ -208,12 +208,14 @@ func (s *Store) switchTo(next *state) {
 	old.end()
 }
 
+const fixAlike = "run the same version of the program with the same search parameters on all servers of a database, and restart this one"
+
 // Why a server does not do what it is asked for.
 var (
 	errOtherParameters error = &Fault{What: "the database is indexed by search parameters that this server does not know: it neither writes nor searches", Unavailable: true,
-		Fix: "run the same version of the program with the same search parameters on all servers of a database, and restart this one"}
+		Fix: fixAlike}
 	errOthersToCome error = &Fault{What: "another server is indexing the database by search parameters that this one does not know: it does not write", Unavailable: true,
-		Fix: "run the same version of the program with the same search parameters on all servers of a database, and restart this one"}
+		Fix: fixAlike}
 	errIncomplete error = &Fault{What: "the database is being indexed by other search parameters: it is not searched until that is done", Unavailable: true,
 		Fix: "wait; the server that was started last tells in its log how far it is"}
 	errOpening error = &Fault{What: "the store is being opened", Unavailable: true, Fix: "try again"}

@@ -236,35 +236,31 @@ func (t *turn) build(ctx context.Context, d *definition, progress func(done, tot
 
 // buildAnew does it if nobody here knows what was searched before. Nobody searches meanwhile.
 func (t *turn) buildAnew(ctx context.Context, d *definition, progress func(done, total int)) error {
-	n := note{Parameters: d.Fingerprint, From: d.From, Mixed: true, Incomplete: true}
-	if !t.note.Incomplete || !bytes.Equal(t.note.Parameters, d.Fingerprint) {
-		if err := t.step(ctx, n); err != nil {
-			return err
-		}
-	} else if err := t.store.await(ctx, t.note.Epoch); err != nil {
-		return err
-	}
-	if err := t.rewrite(ctx, progress); err != nil {
-		return err
-	}
-	n.Mixed, n.Incomplete = false, false
-	return t.set(ctx, n)
+	said := t.note.Incomplete && bytes.Equal(t.note.Parameters, d.Fingerprint)
+	return t.fit(ctx, note{Parameters: d.Fingerprint, From: d.From, Mixed: true, Incomplete: true}, said, progress)
 }
 
 // clean makes documents fit what is searched, and that alone.
 func (t *turn) clean(ctx context.Context) error {
-	n := note{Parameters: t.note.Parameters, From: t.note.From, Mixed: true}
-	if t.note.Building != nil || t.note.Leaving != nil {
-		if err := t.step(ctx, n); err != nil {
-			return err
-		}
-	} else if err := t.store.await(ctx, t.note.Epoch); err != nil {
+	said := t.note.Building == nil && t.note.Leaving == nil
+	return t.fit(ctx, note{Parameters: t.note.Parameters, From: t.note.From, Mixed: true}, said, nil)
+}
+
+// fit makes all documents fit n, once all servers obey it, and notes that they do. said: it is what
+// the note says already.
+func (t *turn) fit(ctx context.Context, n note, said bool, progress func(done, total int)) (err error) {
+	if said {
+		err = t.store.await(ctx, t.note.Epoch)
+	} else {
+		err = t.step(ctx, n)
+	}
+	if err == nil {
+		err = t.rewrite(ctx, progress)
+	}
+	if err != nil {
 		return err
 	}
-	if err := t.rewrite(ctx, nil); err != nil {
-		return err
-	}
-	n.Mixed = false
+	n.Mixed, n.Incomplete = false, false
 	return t.set(ctx, n)
 }
 

@@ -162,20 +162,16 @@ func (m *membership) lapse() error {
 }
 
 // leased is nil as long as this server may write.
-func (m *membership) leased() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.aborted == nil && m.left(0) > 0 {
-		return nil
-	}
-	return m.lapse()
-}
+func (m *membership) leased() error { return m.within(0) }
 
 // inGrace is nil as long as this server may end what it has begun to write.
-func (m *membership) inGrace() error {
+func (m *membership) inGrace() error { return m.within(m.grace()) }
+
+// within is nil as long as the lease goes on, with grace.
+func (m *membership) within(grace time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.aborted == nil && m.left(m.grace()) > 0 {
+	if m.aborted == nil && m.left(grace) > 0 {
 		return nil
 	}
 	return m.lapse()
