@@ -2,12 +2,15 @@ package fhir
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
+	"math/bits"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -125,28 +128,16 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	if !ValidType(resourceType) || !ValidID(id) || !ValidID(version) {
 		return nil, errors.New("fhir: stamp: the type, the id or the version is not one")
 	}
-	if err := checkObject(compact); err != nil {
-		return nil, fmt.Errorf("fhir: stamp: %w", err)
-	}
-	var kept, inMeta [24]memberSpan // as many as most resources have
-	rest, meta := kept[:0], inMeta[:0]
-	for m := range members(compact, 0) {
-		switch string(m.unquoted(compact)) {
-		case "resourceType", "id":
-		case "meta":
-			if compact[m.value] != '{' {
-				return nil, errors.New("fhir: stamp: meta must be an object")
-			}
-			for n := range members(compact, m.value) {
-				switch string(n.unquoted(compact)) {
-				case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
-				default:
-					meta = append(meta, n)
-				}
-			}
-		default:
-			rest = append(rest, m)
+	o := outlines.Get().(*outline)
+	defer o.release()
+	o.json, o.sure = compact, utf8.Valid(compact)
+	if whole := o.walk(); !whole || !o.sure {
+		if err := checkObject(compact, whole); err != nil {
+			return nil, fmt.Errorf("fhir: stamp: %w", err)
 		}
+	}
+	if o.begins != 0 && o.begins != '{' {
+		return nil, errors.New("fhir: stamp: meta must be an object")
 	}
 	out := make([]byte, 0, len(compact)+128)
 	out = append(out, `{"resourceType":"`...)
@@ -156,21 +147,29 @@ func Stamp(compact []byte, resourceType, id, version string, lastUpdated time.Ti
 	out = append(out, `","meta":{"versionId":"`...)
 	out = append(out, version...)
 	out = append(out, `","lastUpdated":"`...)
-	out = lastUpdated.UTC().AppendFormat(out, InstantFormat)
+	out = appendInstant(out, lastUpdated.UTC())
 	out = append(out, '"')
-	for _, m := range meta {
+	for _, m := range o.meta {
 		out = m.append(out, compact)
 	}
 	out = append(out, '}')
-	for _, m := range rest {
+	for _, m := range o.rest {
 		out = m.append(out, compact)
 	}
 	return append(out, '}'), nil
 }
 
-// checkObject refuses what is not one JSON object, in UTF-8 and without duplicate names.
-func checkObject(body []byte) error {
-	if v := jsontext.Value(body); v.Kind() == '{' && v.IsValid() {
+// appendInstant appends utc in the InstantFormat, in a third of the time that AppendFormat takes.
+func appendInstant(dst []byte, utc time.Time) []byte {
+	dst = utc.AppendFormat(dst, time.RFC3339)
+	millis := utc.Nanosecond() / 1e6
+	return append(dst[:len(dst)-1], '.', byte('0'+millis/100), byte('0'+millis/10%10), byte('0'+millis%10), 'Z')
+}
+
+// checkObject refuses what is not one JSON object, in UTF-8 and without duplicate names, and
+// whatever the outline did not come to the end of.
+func checkObject(body []byte, whole bool) error {
+	if v := jsontext.Value(body); whole && v.Kind() == '{' && v.IsValid() {
 		return nil
 	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(body))
@@ -183,15 +182,32 @@ func checkObject(body []byte) error {
 	return errors.New("something follows the resource")
 }
 
-// memberSpan is where a member of an object is written: its name, with the quotes, and its value.
-type memberSpan struct{ name, nameEnd, value, end int }
+// outline is one look at a compact resource: whether it is surely valid JSON, without a name
+// that an object has twice, and where the members are that Stamp leaves as they are. What is
+// rare (the escape \u, a name with an escape, an object of very many names) it goes through
+// without judging it: then sure is false, as it is for what is not UTF-8. jsontext judges that.
+type outline struct {
+	json   []byte
+	sure   bool
+	rest   []memberSpan
+	begins byte         // what the value of meta begins with, 0 if there is none
+	meta   []memberSpan // of the object meta
+	names  []nameSpan   // of the objects that are open
+}
+
+// memberSpan is where a member of an object is written: its name, with the quotes, and its
+// value, with the members behind it between which there is a comma only.
+type memberSpan struct {
+	name, nameEnd, value, end int
+	escaped                   bool // the name is
+}
 
 // unquoted is the name.
 func (m memberSpan) unquoted(document []byte) []byte {
-	name := document[m.name+1 : m.nameEnd-1]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name, _ = jsontext.AppendUnquote(nil, document[m.name:m.nameEnd]) // it is valid
+	if !m.escaped {
+		return document[m.name+1 : m.nameEnd-1]
 	}
+	name, _ := jsontext.AppendUnquote(nil, document[m.name:m.nameEnd]) // what is not valid is refused later
 	return name
 }
 
@@ -200,60 +216,241 @@ func (m memberSpan) append(dst, document []byte) []byte {
 	return append(append(dst, ':'), document[m.value:m.end]...)
 }
 
-// members gives the members of the object that begins at a place of valid JSON.
-func members(valid []byte, at int) iter.Seq[memberSpan] {
-	return func(yield func(memberSpan) bool) {
-		at := behindSpace(valid, behindSpace(valid, at)+1)
-		for valid[at] != '}' {
-			m := memberSpan{name: at, nameEnd: behindString(valid, at)}
-			m.value = behindSpace(valid, behindSpace(valid, m.nameEnd)+1) // the colon is between them
-			m.end = behindValue(valid, m.value)
-			if !yield(m) {
-				return
-			}
-			if at = behindSpace(valid, m.end); valid[at] == ',' {
-				at = behindSpace(valid, at+1)
-			}
-		}
+// nameSpan is where a name is written, without the quotes.
+type nameSpan struct{ start, end int }
+
+// part is what an object is to Stamp.
+type part uint8
+
+const (
+	otherPart part = iota
+	resourcePart
+	metaPart
+)
+
+const (
+	// maxOutlineDepth is that of jsontext: what is nested deeper is not valid.
+	maxOutlineDepth = 10000
+	// maxOutlineNames are the names of an object that are compared with each other.
+	maxOutlineNames = 64
+	// bad is the end of what is not valid JSON.
+	bad = -1
+)
+
+// outlines keep the memory of their spans, of which nothing is left in them.
+var outlines = sync.Pool{New: func() any { return &outline{} }}
+
+func (o *outline) release() {
+	*o = outline{rest: o.rest[:0], meta: o.meta[:0], names: o.names[:0]}
+	if cap(o.rest)+cap(o.meta)+cap(o.names) <= 1024 {
+		outlines.Put(o)
 	}
 }
 
-func behindSpace(valid []byte, at int) int {
-	for valid[at] <= ' ' {
-		at++
+// walk goes through the document, and reports whether it is an object and nothing follows.
+func (o *outline) walk() bool {
+	at, c := o.next(0)
+	if c != '{' {
+		return false
 	}
-	return at
+	if at = o.object(at, 1, resourcePart); at == bad {
+		return false
+	}
+	at, _ = o.next(at)
+	return at == len(o.json)
 }
 
-func behindString(valid []byte, at int) int {
-	for at++; valid[at] != '"'; at++ {
-		if valid[at] == '\\' {
+// next is the place behind white space, and what is there, 0 at the end.
+func (o *outline) next(at int) (int, byte) {
+	for at < len(o.json) {
+		switch c := o.json[at]; c {
+		case ' ', '\t', '\r', '\n':
 			at++
+		default:
+			return at, c
 		}
 	}
-	return at + 1
+	return at, 0
 }
 
-func behindValue(valid []byte, at int) int {
-	switch valid[at] {
-	case '"':
-		return behindString(valid, at)
-	case '{', '[':
-		for depth := 0; ; at++ {
-			switch valid[at] {
-			case '"':
-				at = behindString(valid, at) - 1
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return at + 1
-				}
-			}
+// object is the end of the object that begins at a place.
+func (o *outline) object(at, depth int, as part) int {
+	if depth > maxOutlineDepth {
+		return bad
+	}
+	outer := len(o.names)
+	var seen uint64
+	at, c := o.next(at + 1)
+	if c == '}' {
+		return at + 1
+	}
+	for {
+		if c != '"' {
+			return bad
+		}
+		m := memberSpan{name: at}
+		if m.nameEnd, m.escaped = o.string(at); m.nameEnd == bad {
+			return bad
+		}
+		name := nameSpan{at + 1, m.nameEnd - 1}
+		// Names that differ seldom have the same bit: those that have are compared.
+		bit := uint64(1) << ((uint(o.json[name.start])*7 + uint(o.json[name.end-1])*5 + uint(name.end-name.start)) % 64)
+		if seen&bit != 0 && o.has(outer, name) || m.escaped || len(o.names)-outer == maxOutlineNames {
+			o.sure = false
+		} else {
+			o.names = append(o.names, name)
+		}
+		seen |= bit
+		if at, c = o.next(m.nameEnd); c != ':' {
+			return bad
+		}
+		m.value, c = o.next(at + 1)
+		within := otherPart
+		if as == resourcePart && string(m.unquoted(o.json)) == "meta" {
+			within, o.begins = metaPart, c
+		}
+		if m.end = o.value(m.value, c, depth, within); m.end == bad {
+			return bad
+		}
+		o.keep(as, m)
+		at, c = o.next(m.end)
+		if c == '}' {
+			o.names = o.names[:outer]
+			return at + 1
+		}
+		if c != ',' {
+			return bad
+		}
+		at, c = o.next(at + 1)
+	}
+}
+
+// keep notes a member of the resource, or of its meta, unless Stamp writes that itself.
+func (o *outline) keep(as part, m memberSpan) {
+	spans := &o.rest
+	switch as {
+	case resourcePart:
+		switch string(m.unquoted(o.json)) {
+		case "resourceType", "id", "meta":
+			return
+		}
+	case metaPart:
+		switch string(m.unquoted(o.json)) {
+		case "versionId", "lastUpdated", "_versionId", "_lastUpdated":
+			return
+		}
+		spans = &o.meta
+	default:
+		return
+	}
+	if n := len(*spans); n > 0 && (*spans)[n-1].end+1 == m.name && m.nameEnd+1 == m.value {
+		(*spans)[n-1].end = m.end // both are written in one go
+		return
+	}
+	*spans = append(*spans, m)
+}
+
+// has reports whether name is one of the object whose names begin with the outer-th.
+func (o *outline) has(outer int, name nameSpan) bool {
+	for _, n := range o.names[outer:] {
+		if bytes.Equal(o.json[n.start:n.end], o.json[name.start:name.end]) {
+			return true
 		}
 	}
-	for strings.IndexByte(",}] \t\r\n", valid[at]) < 0 {
+	return false
+}
+
+// value is the end of the value that begins with c at a place.
+func (o *outline) value(at int, c byte, depth int, as part) int {
+	switch c {
+	case '"':
+		end, _ := o.string(at)
+		return end
+	case '{':
+		return o.object(at, depth+1, as)
+	case '[':
+		return o.array(at, depth+1)
+	}
+	return o.word(at)
+}
+
+func (o *outline) array(at, depth int) int {
+	if depth > maxOutlineDepth {
+		return bad
+	}
+	at, c := o.next(at + 1)
+	if c == ']' {
+		return at + 1
+	}
+	for {
+		if at = o.value(at, c, depth, otherPart); at == bad {
+			return bad
+		}
+		at, c = o.next(at)
+		if c == ']' {
+			return at + 1
+		}
+		if c != ',' {
+			return bad
+		}
+		at, c = o.next(at + 1)
+	}
+}
+
+// word is the end of a number, true, false or null.
+func (o *outline) word(at int) int {
+	end := at
+	for end < len(o.json) && strings.IndexByte(",]} \t\r\n", o.json[end]) < 0 {
+		end++
+	}
+	switch word := string(o.json[at:end]); word {
+	case "true", "false", "null":
+		return end
+	default:
+		if IsDecimal(word) {
+			return end
+		}
+	}
+	return bad
+}
+
+// string is the end of the string whose quote is at a place, and whether it has escapes. What
+// \u stands for it does not judge, and it takes any bytes for UTF-8.
+func (o *outline) string(at int) (end int, escaped bool) {
+	json := o.json
+	for at++; at < len(json); {
+		if len(json)-at >= 8 {
+			n := plainBytes(binary.LittleEndian.Uint64(json[at:]))
+			if at += n; n == 8 {
+				continue
+			}
+		}
+		switch c := json[at]; {
+		case c == '"':
+			return at + 1, escaped
+		case c == '\\':
+			if at++; at == len(json) || strings.IndexByte(`"\/bfnrtu`, json[at]) < 0 {
+				return bad, false
+			}
+			escaped = true
+			if json[at] == 'u' {
+				o.sure = false
+			}
+		case c < ' ':
+			return bad, false
+		}
 		at++
 	}
-	return at
+	return bad, false
+}
+
+// plainBytes is how many of eight bytes, of which the first is the lowest, come before a
+// quote, a backslash or a control character: 8 if none does.
+func plainBytes(eight uint64) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quotes, slashes := eight^ones*'"', eight^ones*'\\'
+	// The highest bit of a byte is set if that is one of them. A borrow may set it falsely, but
+	// only above one that is right.
+	found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes | (eight-ones*' ')&^eight) & highs
+	return bits.TrailingZeros64(found) / 8
 }

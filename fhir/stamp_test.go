@@ -3,11 +3,13 @@ package fhir
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 )
 
@@ -130,6 +132,73 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+func TestStampTakesTheJSONThatJSONTextTakes(t *testing.T) {
+	var bodies []string
+	for _, value := range []string{
+		`0`, `-0`, `00`, `01`, `-`, `-01`, `1.`, `.5`, `+1`, `1.50`, `1e5`, `1E+05`, `1e-7`, `1e`, `1e+`, `1ee5`, `1.e5`, `0x1`, `1 2`, `NaN`, strings.Repeat("9", 100),
+		`true`, `tru`, `truex`, `True`, `false`, `fals`, `null`, `nul`, `nulll`, ``, `'x'`, `x`,
+		`""`, `"`, `"\"`, `"\\"`, `"\x"`, `"\u"`, `"\u00"`, `"\u00e4"`, `"\u00E4\u00e4"`, `"\u00g0"`, `"\ud83d"`, `"\ude00"`, `"\ud83d\ude00"`, `"\ud83dx"`, `"\ud83d\u0041"`, `"\"\\\/\b\f\n\r\t"`, `"\a"`,
+		"\"\x7f\"", "\"ä€\U0001f600\"", "\"\xff\"", "\"\xc3\"", "\"\xc3", "\"\xed\xa0\x80\"", "\"\xc0\x80\"", "\x80",
+		`[]`, `[`, `]`, `[1`, `[1,`, `[1,]`, `[,1]`, `[1 2]`, `[1:2]`, `[1}`, `[[],[{}]]`, `{}`, `{`, `}`, `{]`, `{1:2}`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,"a":1}`, `{"a" 1}`, `{"a":1 "b":2}`, `{"a":1;"b":2}`,
+		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"\u0061":1,"a":2}`, `{"\u0061":1,"\u0061":2}`, `{"\/":1,"/":2}`, `{"a":{"a":{"a":1}}}`, `[{"a":1},{"a":2}]`, `{"a":{"b":1},"b":2}`, `{"a":{"b":1,"c":1},"a":2}`,
+		`{"":1}`, `{"":1,"":2}`, `{"ab":1,"ba":2}`, "{\"\xff\":1}", " [ 1 ,\t2\r\n] ", "[1,\f2]", "[1,\u00a02]", "\x00", `1/**/`,
+	} {
+		bodies = append(bodies, `{"x":`+value+`}`, `{"meta":`+value+`,"x":1}`, `{"a":[{"b":`+value+`}],"c":2}`, `{"x":`+value, value+`{"x":1}`, `{"x":1}`+value)
+	}
+	for c := range 256 { // each byte, in a string and in a name, at each place in a word of it and near the end
+		for n := range 10 {
+			text := strings.Repeat("x", n) + string([]byte{byte(c)})
+			bodies = append(bodies, `{"x":"`+text+`"}`, `{"`+text+`":"yyyyyyyyyyyyyyyy"}`, `{"x":`+text+`}`)
+		}
+	}
+	for _, n := range []int{63, 64, 65, 66, 500} { // so many names, all different and not
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf(`"n%d":0`, i))
+		}
+		all := strings.Join(names, ",")
+		bodies = append(bodies, `{`+all+`}`, `{"x":{`+all+`}}`)
+		for _, again := range []int{0, n / 2, n - 1} {
+			bodies = append(bodies, `{`+all+fmt.Sprintf(`,"n%d":1}`, again), `{"x":{`+all+fmt.Sprintf(`,"n%d":1}}`, again))
+		}
+	}
+	for _, depth := range []int{64, 9998, 9999, 10000, 10001, 100000} {
+		bodies = append(bodies, strings.Repeat(`{"a":`, depth)+`1`+strings.Repeat(`}`, depth), `{"a":`+strings.Repeat(`[`, depth)+strings.Repeat(`]`, depth)+`}`, strings.Repeat(`{"a":`, depth), `{"a":`+strings.Repeat(`[`, depth))
+	}
+	taken := 0
+	for _, body := range bodies {
+		_, err := Stamp([]byte(body), "Patient", "p1", "7", stampTime)
+		v := jsontext.Value(body)
+		want := v.Kind() == '{' && v.IsValid()
+		if got := err == nil || strings.HasSuffix(err.Error(), "meta must be an object"); got != want {
+			t.Errorf("%.200q: %v, want it taken: %v", body, err, want)
+		}
+		if want {
+			taken++
+		}
+	}
+	if taken < 1000 || len(bodies)-taken < 1000 {
+		t.Errorf("%d of %d are valid", taken, len(bodies))
+	}
+}
+
+func TestWhiteSpaceWithinValuesStaysAndBetweenMembersGoes(t *testing.T) {
+	got, err := Stamp([]byte(" { \"a\" :\t1 ,\"b\":[ 2 ],\"c\":3, \"id\":\"x\",\"d\":4,\"g\" :6,\n\"meta\" : { \"tag\":[ ] ,\"source\":\"s\",\"versionId\":\"1\",\"profile\": [\"p\"] } , \"e\": { \"f\" : 5 } } "), "Patient", "p1", "7", stampTime)
+	want := `{"resourceType":"Patient","id":"p1","meta":{"versionId":"7","lastUpdated":"2024-05-11T14:32:15.123Z","tag":[ ],"source":"s","profile":["p"]},"a":1,"b":[ 2 ],"c":3,"d":4,"g":6,"e":{ "f" : 5 }}`
+	if err != nil || string(got) != want {
+		t.Errorf("got %s %v\nwant %s", got, err, want)
+	}
+}
+
+func TestStampWritesTimesInTheInstantFormat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(-100_000_000_000, 500_000_000_000).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).UTC()
+		if got, want := string(appendInstant(nil, at)), at.Format(InstantFormat); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	})
+}
+
 func FuzzStamp(f *testing.F) {
 	f.Add([]byte(`{"resourceType":"Patient","id":"1","meta":{"versionId":"1","tag":[]},"x":1.50}`))
 	f.Add([]byte(`{"meta":{}}`))
@@ -137,16 +206,24 @@ func FuzzStamp(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { testStamp(t, body) })
 }
 
-// testStamp checks that what Stamp takes it takes rightly: the metadata are those given,
-// all other values those that were there, and a second stamp changes nothing.
+// testStamp checks that Stamp takes what jsontext takes, and rightly: the metadata are those
+// given, all other values those that were there, and a second stamp changes nothing.
 func testStamp(t rapid.TB, body []byte) {
 	sent := bytes.Clone(body)
 	once, err := Stamp(body, "Patient", "p1", "7", stampTime)
 	if !bytes.Equal(sent, body) {
 		t.Fatalf("%q was changed to %q", sent, body)
 	}
+	v := jsontext.Value(body)
+	valid := v.Kind() == '{' && v.IsValid()
 	if err != nil {
+		if valid && !strings.HasSuffix(err.Error(), "meta must be an object") {
+			t.Fatalf("%q was refused: %v", body, err)
+		}
 		return
+	}
+	if !valid {
+		t.Fatalf("%q was stamped", body)
 	}
 	twice, err := Stamp(once, "Patient", "p1", "7", stampTime)
 	if err != nil || !bytes.Equal(once, twice) {
@@ -206,11 +283,25 @@ func TestStampKeepsEveryValue(t *testing.T) {
 }
 
 func BenchmarkStamp(b *testing.B) {
-	body := []byte(`{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},"x":"` + strings.Repeat("x", 1000) + `"}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Stamp(body, "Observation", "o1", "1", stampTime); err != nil {
-			b.Fatal(err)
-		}
+	for name, body := range map[string]string{
+		// as the writes of the embedded store are measured with
+		"ward": `{"resourceType":"Observation","id":"k5f7d3s2a4g6h8j0l2p4o6i8u0y2t4r6","meta":{"profile":["http://hl7.org/fhir/StructureDefinition/heartrate"]},` +
+			`"identifier":[{"system":"https://github.com/kiln-health/kiln/fhir/reading-id","value":"k5f7d3s2a4g6h8j0l2p4o6i8u0y2t4r6"}],"status":"final",` +
+			`"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs","display":"Vital Signs"}]}],` +
+			`"code":{"coding":[{"system":"http://loinc.org","code":"8867-4","display":"Heart rate"},{"system":"urn:iso:std:iso:11073:10101","code":"147842","display":"MDC_PULS_OXIM_PULS_RATE"}],"text":"Heart rate"},` +
+			`"subject":{"reference":"Patient/patient-017"},"effectiveDateTime":"2026-01-01T00:16:40Z","issued":"2026-01-01T00:16:40.000Z",` +
+			`"valueQuantity":{"value":72.50,"unit":"beats/minute","system":"http://unitsofmeasure.org","code":"/min"},"device":{"reference":"Device/monitor-03"}}`,
+		"long text": `{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},"x":"` + strings.Repeat("x", 1000) + `"}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			resource := []byte(body)
+			for b.Loop() {
+				if _, err := Stamp(resource, "Observation", "o1", "1", stampTime); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
