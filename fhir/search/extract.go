@@ -23,7 +23,8 @@ import (
 // takes a resource in writes references to this server as relative ones.
 //
 // Extract changes nothing in json, keeps nothing of it, and may be called from any number
-// of goroutines.
+// of goroutines. The terms of a few resources are in the same memory: who keeps those of one
+// for long keeps it all.
 func (p *Parameters) Extract(resourceType string, json []byte) (Terms, error) {
 	c := p.class(resourceType)
 	if c == nil {
@@ -62,8 +63,7 @@ type Extractor struct {
 	program *program
 	zone    *time.Location
 	terms   Terms
-	// strings holds the texts of all terms in one piece of memory.
-	strings strings.Builder
+	spare   spare
 	frames  []frame
 	top     int // the innermost frame whose elements are wanted
 
@@ -73,7 +73,6 @@ type Extractor struct {
 	open     []opened
 	shared   []Terms
 	waiting  []waiting
-	parts    []Terms // of tuples to come
 
 	odd    bool // a part of the value at hand cannot be used
 	end    int  // of the value at hand, once it is read
@@ -123,6 +122,94 @@ const (
 // waiting is a tuple whose shared parts are not complete before the end.
 type waiting struct{ tuple, base int }
 
+// spare is memory for the terms of resources to come: what the allocator is asked for is for
+// several of them. What a resource has is cut off and is never used for another.
+type spare struct {
+	terms    Terms // each slice is empty, but has a capacity
+	parts    []Terms
+	decimals []apd.Decimal
+	texts    strings.Builder // a text stays where it is written, and the next goes behind it
+}
+
+const (
+	slab = 8 // for so many resources of the usual size memory is asked for
+
+	usualTuples = 2
+	usualParts  = 4   // of all tuples together
+	usualText   = 512 // bytes
+)
+
+// begin makes sure of memory for the texts of a resource whose JSON has that length.
+func (s *spare) begin(length int) {
+	if s.texts.Cap()-s.texts.Len() < min(length/2, 2*usualText) {
+		s.texts = strings.Builder{}
+		s.texts.Grow(slab * usualText)
+	}
+}
+
+// text is a copy of text.
+func (s *spare) text(text []byte) string {
+	start := s.texts.Len()
+	s.texts.Write(text)
+	return s.texts.String()[start:]
+}
+
+func (s *spare) decimal(n number) *apd.Decimal {
+	if len(s.decimals) == cap(s.decimals) {
+		s.decimals = make([]apd.Decimal, 0, slab)
+	}
+	s.decimals = s.decimals[:len(s.decimals)+1]
+	return s.decimals[len(s.decimals)-1].SetFinite(n.coefficient, n.exponent)
+}
+
+// tuple is n parts of a tuple, without terms.
+func (s *spare) tuple(n int) []Terms {
+	if cap(s.parts) < n {
+		s.parts = make([]Terms, max(slab*usualParts, n))
+	}
+	parts := s.parts[:n:n]
+	s.parts = s.parts[n:]
+	return parts
+}
+
+// leave takes the terms of a resource out.
+func (s *spare) leave(t Terms) Terms {
+	t.Tokens = cut(t.Tokens, &s.terms.Tokens, keptTokens.usual)
+	t.References = cut(t.References, &s.terms.References, keptReferences.usual)
+	t.Dates = cut(t.Dates, &s.terms.Dates, keptDates.usual)
+	t.Quantities = cut(t.Quantities, &s.terms.Quantities, keptQuantities.usual)
+	t.Strings = cut(t.Strings, &s.terms.Strings, keptStrings.usual)
+	t.URIs = cut(t.URIs, &s.terms.URIs, keptURIs.usual)
+	t.Tuples = cut(t.Tuples, &s.terms.Tuples, usualTuples)
+	if s.texts.Cap() > slab*usualText {
+		s.texts = strings.Builder{}
+	}
+	return t
+}
+
+// room is where values are added: behind those that there are, else in what is spare, else
+// in new memory for a slab of the usual number.
+func room[T any](added, spare []T, usual int) []T {
+	switch {
+	case added != nil:
+		return added
+	case cap(spare) < usual:
+		return make([]T, 0, slab*usual)
+	}
+	return spare
+}
+
+// cut takes what was added off what is spare. Of what outgrew that nothing is spare.
+func cut[T any](added []T, spare *[]T, usual int) []T {
+	if added == nil {
+		return nil
+	}
+	if *spare = nil; cap(added) <= slab*usual {
+		*spare = added[len(added):]
+	}
+	return slices.Clip(added)
+}
+
 // Limits of what an Extractor brings back to the pool.
 const maxPooled = 1 << 12
 
@@ -145,8 +232,7 @@ func (x *Extractor) begin(c *class, json []byte) {
 	x.tape = tape{json: json, name: x.name[:0], buf: x.buf[:0]}
 	x.class, x.program = c, c.program
 	x.terms = Terms{}
-	x.strings = strings.Builder{}
-	x.strings.Grow(min(len(json)/2, 1024))
+	x.spare.begin(len(json))
 	for len(x.frames) < c.program.depth+2 {
 		x.frames = append(x.frames, frame{})
 	}
@@ -166,14 +252,13 @@ func (x *Extractor) begin(c *class, json []byte) {
 }
 
 func (x *Extractor) release() {
-	x.json, x.terms, x.strings = nil, Terms{}, strings.Builder{}
+	x.json, x.terms = nil, Terms{}
 	if cap(x.buf)+cap(x.name) > maxPooled || cap(x.tokens)+cap(x.types)+cap(x.labels)+cap(x.waiting) > maxPooled {
 		return
 	}
 	clear(x.tokens[:cap(x.tokens)])
 	clear(x.types[:cap(x.types)])
 	clear(x.labels[:cap(x.labels)])
-	x.parts = nil
 	clear(x.shared)
 	extractors.Put(x)
 }
@@ -223,7 +308,7 @@ func (x *Extractor) Terms() Terms {
 		x.terms.distinct()
 	}
 	x.terms.Tuples = distinctTuples(x.terms.Tuples)
-	t := x.terms
+	t := x.spare.leave(x.terms)
 	x.release()
 	return t
 }
@@ -383,23 +468,15 @@ func (x *Extractor) tuple(number int) {
 		x.waiting = append(x.waiting, waiting{len(x.terms.Tuples), number})
 	}
 	if complete {
-		n := len(o.parts)
-		if cap(x.parts)-len(x.parts) < n {
-			x.parts = make([]Terms, 0, max(n, min(4+2*len(x.terms.Tuples), 64)))
-		}
-		start := len(x.parts)
-		x.parts = x.parts[:start+n]
+		parts := x.spare.tuple(len(o.parts))
 		for i := range o.parts {
-			if to := &x.parts[start+i]; o.parts[i].field == several {
-				*to = o.more[i]
+			if o.parts[i].field == several {
+				parts[i] = o.more[i]
 			} else {
-				x.put(to, o.parts[i])
+				x.put(&parts[i], o.parts[i])
 			}
 		}
-		if x.terms.Tuples == nil {
-			x.terms.Tuples = make([]Tuple, 0, 2)
-		}
-		x.terms.Tuples = append(x.terms.Tuples, Tuple{b.param, x.parts[start : start+n : start+n]})
+		x.terms.Tuples = append(room(x.terms.Tuples, x.spare.terms.Tuples, usualTuples), Tuple{b.param, parts})
 	}
 	for i := range o.parts {
 		if o.parts[i].field == several {
@@ -486,20 +563,21 @@ func (x *Extractor) own(p part) *Terms {
 // kept is a slice of Terms, and how its values compare.
 type kept[T any, K comparable] struct {
 	field field
+	usual int // how many a resource has
 	of    func(*Terms) *[]T
 	equal func(a, b *T) bool
 	key   func(*T) K
 }
 
 var (
-	keptTokens     = kept[Token, Token]{tokensField, func(t *Terms) *[]Token { return &t.Tokens }, equal[Token], itself[Token]}
-	keptReferences = kept[Reference, Reference]{referencesField, func(t *Terms) *[]Reference { return &t.References }, equal[Reference], itself[Reference]}
-	keptDates      = kept[Date, Date]{datesField, func(t *Terms) *[]Date { return &t.Dates }, equal[Date], itself[Date]}
-	keptQuantities = kept[Quantity, [8]string]{quantitiesField, func(t *Terms) *[]Quantity { return &t.Quantities }, (*Quantity).equal, (*Quantity).key}
-	keptStrings    = kept[String, String]{stringsField, func(t *Terms) *[]String { return &t.Strings }, equal[String], itself[String]}
-	keptURIs       = kept[URI, URI]{urisField, func(t *Terms) *[]URI { return &t.URIs }, equal[URI], itself[URI]}
+	keptTokens     = kept[Token, Token]{tokensField, 8, func(t *Terms) *[]Token { return &t.Tokens }, equal[Token], itself[Token]}
+	keptReferences = kept[Reference, Reference]{referencesField, 4, func(t *Terms) *[]Reference { return &t.References }, equal[Reference], itself[Reference]}
+	keptDates      = kept[Date, Date]{datesField, 2, func(t *Terms) *[]Date { return &t.Dates }, equal[Date], itself[Date]}
+	keptQuantities = kept[Quantity, [8]string]{quantitiesField, 4, func(t *Terms) *[]Quantity { return &t.Quantities }, (*Quantity).equal, (*Quantity).key}
+	keptStrings    = kept[String, String]{stringsField, 8, func(t *Terms) *[]String { return &t.Strings }, equal[String], itself[String]}
+	keptURIs       = kept[URI, URI]{urisField, 2, func(t *Terms) *[]URI { return &t.URIs }, equal[URI], itself[URI]}
 	// No component of a composite is a position.
-	keptPositions = kept[Position, Position]{noField, func(t *Terms) *[]Position { return &t.Positions }, equal[Position], itself[Position]}
+	keptPositions = kept[Position, Position]{noField, 1, func(t *Terms) *[]Position { return &t.Positions }, equal[Position], itself[Position]}
 )
 
 // take makes terms of what a leaf has added behind start: it is given to tuples, and kept

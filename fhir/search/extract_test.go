@@ -1,6 +1,7 @@
 package search
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -282,6 +283,66 @@ func TestExtractLeavesItsInputAloneAndKeepsNothingOfIt(t *testing.T) {
 	if want := []Token{{"gender", "", "male"}, {"identifier", "s", "v"}, {"deceased", "", "false"}}; !gocmp.Equal(found.Tokens, want) {
 		t.Errorf("the terms became %v", found.Tokens)
 	}
+}
+
+// Resources share memory for their terms: neither what comes later nor what a caller appends
+// may change what another one has.
+func TestTermsStayAsTheyAreWhateverHappensToOthers(t *testing.T) {
+	const rounds = 300
+	bodies := func(i int) []string {
+		return []string{
+			strings.ReplaceAll(wardReading, "patient-017", fmt.Sprintf("patient-%d", i)),
+			strings.ReplaceAll(heartRate, `"value":72`, fmt.Sprintf(`"value":%d.%d`, i, i%10)),
+			ecg,
+			fmt.Sprintf(`{"resourceType":"Observation","component":[{"code":{"coding":[{"code":"a%d"}]},"valueQuantity":{"value":%d}},{"code":{"coding":[{"code":"b%d"}]},"valueQuantity":{"value":-%d}}]}`, i, i, i, i),
+			fmt.Sprintf(`{"resourceType":"Observation","category":[%s{"coding":[{"code":"z"}]}],"note":[]}`, strings.Repeat(fmt.Sprintf(`{"coding":[{"code":"c%d"},{"code":"d%d"}]},`, i, i), i)),
+			`{"resourceType":"Observation"}`,
+		}
+	}
+	done := make(chan error)
+	for range 4 {
+		go func() {
+			var found []Terms
+			var first []string
+			for i := range rounds {
+				for _, body := range bodies(i) {
+					terms, err := R4().Extract("Observation", []byte(body))
+					if err != nil {
+						done <- err
+						return
+					}
+					found, first = append(found, terms), append(first, asJSON(terms))
+					_, _, _ = append(terms.Tokens, Token{"x", "x", "x"}), append(terms.References, Reference{Param: "x"}), append(terms.Dates, Date{Param: "x"})
+					_, _, _ = append(terms.Quantities, Quantity{Param: "x"}), append(terms.Strings, String{"x", "x"}), append(terms.URIs, URI{"x", "x"})
+					_ = append(terms.Tuples, Tuple{Param: "x"})
+					for _, tuple := range terms.Tuples {
+						_ = append(tuple.Parts, Terms{URIs: []URI{{"x", "x"}}})
+					}
+				}
+			}
+			for i := range found {
+				if now := asJSON(found[i]); now != first[i] {
+					done <- fmt.Errorf("the terms of resource %d became %s", i, now)
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// asJSON is all that is in terms.
+func asJSON(t Terms) string {
+	text, err := json.Marshal(t)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func TestManyEqualValuesAreStillFoundEqual(t *testing.T) {

@@ -122,9 +122,7 @@ func (x *Extractor) keep(text []byte) string {
 	if len(text) == 0 || x.err != nil {
 		return ""
 	}
-	start := x.strings.Len()
-	x.strings.Write(text)
-	return x.strings.String()[start:]
+	return x.spare.text(text)
 }
 
 // each calls read for the value, or for the items of the array, that comes next.
@@ -320,10 +318,7 @@ func (x *Extractor) addTokens(l *leaf, tokens []token, which int) {
 	if len(tokens) == 0 || x.err != nil {
 		return
 	}
-	all := x.terms.Tokens
-	if all == nil {
-		all = make([]Token, 0, 8)
-	}
+	all := room(x.terms.Tokens, x.spare.terms.Tokens, keptTokens.usual)
 	start, name := len(all), l.name(which)
 	for i := range tokens {
 		t := &tokens[i]
@@ -340,10 +335,7 @@ func (x *Extractor) addStrings(l *leaf, texts []string, which int) {
 	if len(texts) == 0 || x.err != nil {
 		return
 	}
-	all := x.terms.Strings
-	if all == nil {
-		all = make([]String, 0, 8)
-	}
+	all := room(x.terms.Strings, x.spare.terms.Strings, keptStrings.usual)
 	start, name := len(all), l.name(which)
 	for _, text := range texts {
 		all = append(all, String{name, text})
@@ -415,7 +407,7 @@ func (x *Extractor) uri(n *node) {
 	for i := range n.leaves {
 		switch l := &n.leaves[i]; l.Type {
 		case URIParam:
-			all := x.terms.URIs
+			all := room(x.terms.URIs, x.spare.terms.URIs, keptURIs.usual)
 			start := len(all)
 			x.terms.URIs = take(x, l, plainTerm, append(all, URI{l.Name, text}), start, &keptURIs)
 		case TokenParam:
@@ -425,7 +417,7 @@ func (x *Extractor) uri(n *node) {
 		case ReferenceParam:
 			r := Reference{}
 			r.to(text, n.kind == canonicalURL)
-			x.addReference(l, r)
+			x.addReference(l, &r)
 		}
 	}
 }
@@ -474,23 +466,22 @@ func (x *Extractor) reference(n *node) {
 	}
 	for i := range n.leaves {
 		if l := &n.leaves[i]; l.Type == ReferenceParam && (l.points == "" || l.points == of) {
-			x.addReference(l, r)
+			x.addReference(l, &r)
 		}
 	}
 }
 
-func (x *Extractor) addReference(l *leaf, r Reference) {
-	all := x.terms.References
-	if all == nil {
-		all = make([]Reference, 0, 4)
-	}
+func (x *Extractor) addReference(l *leaf, to *Reference) {
+	all := room(x.terms.References, x.spare.terms.References, keptReferences.usual)
+	start := len(all)
+	all = append(all, *to)
+	r := &all[start]
+	r.Param = l.Name
 	if len(l.Targets) == 1 && r.ID == "" && fhir.ValidID(r.URL) {
 		// Not a form that FHIR has, but what is meant is clear where there is one type.
 		r.Type, r.ID, r.URL = l.Targets[0], r.URL, ""
 	}
-	r.Param = l.Name
-	start := len(all)
-	x.terms.References = take(x, l, plainTerm, append(all, r), start, &keptReferences)
+	x.terms.References = take(x, l, plainTerm, all, start, &keptReferences)
 }
 
 func (x *Extractor) systemAndValue() (system, value string) {
@@ -528,10 +519,7 @@ func (x *Extractor) date(n *node, low, high time.Time, ok bool) {
 		case l.truth:
 			x.truth(l, true)
 		case l.Type == DateParam && ok && !x.odd:
-			all := x.terms.Dates
-			if all == nil {
-				all = make([]Date, 0, 2)
-			}
+			all := room(x.terms.Dates, x.spare.terms.Dates, keptDates.usual)
 			start := len(all)
 			x.terms.Dates = take(x, l, plainTerm, append(all, Date{l.Name, low, high}), start, &keptDates)
 		}
@@ -627,7 +615,7 @@ func (x *Extractor) decimal() *apd.Decimal {
 	}
 	raw := x.word()
 	if n, ok := small(raw); ok {
-		return n.decimal()
+		return x.spare.decimal(n)
 	}
 	n := decimal(string(raw))
 	if n == nil {
@@ -723,10 +711,7 @@ func (x *Extractor) quantities(n *node, q Quantity) {
 		default:
 			continue
 		}
-		all := x.terms.Quantities
-		if all == nil {
-			all = make([]Quantity, 0, 4)
-		}
+		all := room(x.terms.Quantities, x.spare.terms.Quantities, keptQuantities.usual)
 		start := len(all)
 		x.terms.Quantities = take(x, l, plainTerm, append(all, value), start, &keptQuantities)
 	}

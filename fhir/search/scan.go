@@ -2,7 +2,9 @@ package search
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/bits"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -32,15 +34,14 @@ func (s *tape) fail(err error) {
 // peek is the next byte that is no white space, 0 at the end and after an error.
 func (s *tape) peek() byte {
 	for s.pos < len(s.json) {
-		switch c := s.json[s.pos]; c {
-		case ' ', '\t', '\r', '\n':
-			s.pos++
-		default:
+		c := s.json[s.pos]
+		if c > ' ' || c != ' ' && c != '\t' && c != '\r' && c != '\n' {
 			if s.err != nil {
 				return 0
 			}
 			return c
 		}
+		s.pos++
 	}
 	return 0
 }
@@ -90,19 +91,31 @@ func (s *tape) text() (start, end int, escaped bool) {
 		s.fail(errSyntax)
 		return 0, 0, false
 	}
+	json := s.json
 	start = s.pos + 1
-	for i, c := range s.json[start:] {
-		if c == '"' {
-			s.pos = start + i + 1
-			return start, start + i, false
+	at := start
+	for at-start < 64 && len(json)-at >= 8 { // there are faster ways for what is long
+		n := beforeQuote(binary.LittleEndian.Uint64(json[at:]))
+		if at += n; n == 8 {
+			continue
 		}
-		if c == '\\' || i == 24 { // there are faster ways for what is long
-			return s.longText(start, start+i)
+		if json[at] != '"' {
+			break
 		}
+		s.pos = at + 1
+		return start, at, false
 	}
-	s.pos = len(s.json)
-	s.fail(errSyntax)
-	return 0, 0, false
+	return s.longText(start, at)
+}
+
+// beforeQuote is how many of eight bytes, the first being the lowest, come before a quote or
+// a backslash: 8 if there is none.
+func beforeQuote(eight uint64) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quotes, slashes := eight^ones*'"', eight^ones*'\\'
+	// The highest bit of the lowest byte that is zero now, and perhaps of some above that.
+	found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes) & highs
+	return bits.TrailingZeros64(found) / 8
 }
 
 // plain takes a string and gives what it says. It is valid until the next call.
