@@ -178,11 +178,11 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 	}
 	s.indexing.RLock()
 	defer s.indexing.RUnlock()
-	unlock, err := s.lockAll(ctx, changes)
+	held, err := s.locks.all(ctx, changes)
 	if err != nil {
 		return 0, err
 	}
-	defer unlock()
+	defer held.release()
 	v := s.look()
 	defer s.letGo(v)
 	e := s.newEdit(v)

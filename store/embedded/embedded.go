@@ -99,7 +99,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"log/slog"
 	"strconv"
@@ -158,8 +157,7 @@ type Store struct {
 	now      func() time.Time
 	log      *logger
 	reserve  int64
-	seed     maphash.Seed // tells which stripe locks a resource
-	stripes  [stripeCount]chan struct{}
+	locks    *locks // of resources
 	claims   claim.Claims
 	numbers  *numbers  // of series
 	edits    sync.Pool // of *edit, for their memory
@@ -318,20 +316,16 @@ func (o *Options) complete() Options {
 
 // newStore is a store whose database is not open yet.
 func newStore(dir string, o *Options, lock *pebble.Lock) *Store {
-	s := &Store{
+	return &Store{
 		dir: dir, opened: o.Parameters, params: newParameters(o.Parameters), lock: lock, fs: o.FS, now: o.Now, reserve: o.ReserveBytes,
 		log:      &logger{log: o.Logger, fatal: o.Fatal},
-		seed:     maphash.MakeSeed(),
+		locks:    newLocks(),
 		landing:  make(chan struct{}, 1),
 		queue:    queue{added: make(chan struct{}, 1)},
 		counts:   map[string]int64{},
 		limits:   defaultLimits(),
 		watchers: watchers{versions: watchVersions, bytes: watchBytes},
 	}
-	for i := range s.stripes {
-		s.stripes[i] = make(chan struct{}, 1)
-	}
-	return s
 }
 
 // begin checks and completes what the store says about itself, and takes the first view.

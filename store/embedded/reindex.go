@@ -134,11 +134,11 @@ func (s *Store) indexChunk(ctx context.Context, b *building, from []byte) (next 
 	if err != nil || len(changes) == 0 {
 		return nil, 0, err
 	}
-	unlock, err := s.lockAll(ctx, changes)
+	held, err := s.locks.all(ctx, changes)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer unlock()
+	defer held.release()
 	v := s.look() // it has what the writers before have made
 	defer s.letGo(v)
 	w := newWrite(s.db.NewBatch())

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,9 +13,6 @@ import (
 	"github.com/kiln-health/kiln/store"
 	"github.com/kiln-health/kiln/store/claim"
 )
-
-// stripeCount is the number of locks that all resources share.
-const stripeCount = 1024
 
 // maxWrite is how many bytes one write has at most. Pebble cannot hold 4 GiB.
 const maxWrite = 1 << 30
@@ -53,11 +48,11 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 		defer claim.End()
 		changes = claim.Changes() // their terms are known
 	}
-	unlock, err := s.lockAll(ctx, changes)
+	held, err := s.locks.all(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer held.release()
 
 	v := s.look()
 	defer s.letGo(v)
@@ -77,41 +72,6 @@ func (s *Store) storedNumber(resourceType, patient string, definition []byte) (u
 	v := s.look()
 	defer s.letGo(v)
 	return storedNumber(v.snapshot, resourceType, patient, definition)
-}
-
-// lockAll takes the locks of all changed resources, in an order that all writers share.
-func (s *Store) lockAll(ctx context.Context, changes []store.Change) (unlock func(), err error) {
-	stripes := make([]int, 0, min(len(changes), 2*stripeCount))
-	for i := range changes {
-		if len(stripes) == 2*stripeCount {
-			slices.Sort(stripes)
-			stripes = slices.Compact(stripes)
-		}
-		stripes = append(stripes, s.stripe(changes[i].Key))
-	}
-	slices.Sort(stripes)
-	stripes = slices.Compact(stripes)
-
-	held := 0
-	unlock = func() {
-		for _, i := range stripes[:held] {
-			<-s.stripes[i]
-		}
-	}
-	for _, i := range stripes {
-		select {
-		case s.stripes[i] <- struct{}{}:
-			held++
-		case <-ctx.Done():
-			unlock()
-			return nil, ctx.Err()
-		}
-	}
-	return unlock, nil
-}
-
-func (s *Store) stripe(key fhir.Key) int {
-	return int(maphash.String(s.seed, key.Type+"/"+key.ID) % stripeCount)
 }
 
 // edit is a write as it is put together. All its resources are locked.
