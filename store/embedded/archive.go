@@ -183,11 +183,9 @@ func (s *Store) importSome(ctx context.Context, versions []fhir.Resource) (added
 		return 0, err
 	}
 	defer held.release()
-	v := s.look()
-	defer s.letGo(v)
-	e := s.newEdit(v)
+	e := s.newEdit()
 	defer s.recycle(e)
-	im := &importer{edit: e, view: v, newest: map[fhir.Key]record{}}
+	im := &importer{edit: e, view: e.view, newest: map[fhir.Key]record{}}
 	terms, err := im.terms(ctx, versions)
 	for i := range versions {
 		if err == nil {

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -33,10 +32,18 @@ type write struct {
 	generation generation
 	// borrowed: the caller may use the JSON of the results for something else.
 	borrowed bool
+	// withdrawn: the turn may have come for it all the same.
+	withdrawn bool
 }
 
 func newWrite(batch *pebble.Batch) *write {
-	return &write{batch: batch, durable: true, turn: make(chan struct{}, 1), done: make(chan error, 1)}
+	return &write{batch: batch, durable: true, counts: map[string]int64{}, turn: make(chan struct{}, 1), done: make(chan error, 1)}
+}
+
+// reset makes a write that was answered, or never queued, one with nothing in it.
+func (w *write) reset() {
+	clear(w.counts)
+	*w = write{durable: true, counts: w.counts, turn: w.turn, done: w.done}
 }
 
 // queue holds the writes that wait for a commit. One of them has the turn to lead: to commit for
@@ -89,6 +96,7 @@ func (q *queue) withdraw(w *write) bool {
 		return false
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
+	w.withdrawn = true
 	if q.leader == w {
 		q.pass()
 	}
@@ -334,51 +342,4 @@ func (s *Store) loadCounts() error {
 	}
 	s.launched = maps.Clone(s.counts)
 	return errors.Join(err, it.Error(), it.Close())
-}
-
-// view is a state of the store that is on disk. It is closed when its last user has let go.
-type view struct {
-	params     *parameters
-	limits     *limits
-	generation generation // of the keys by those parameters
-	snapshot   *pebble.Snapshot
-	// What follows is guarded by Store.viewMu.
-	users int
-	id    uint64    // if it was kept
-	asked time.Time // when it was asked for last, if it is kept
-}
-
-// look is the newest view. Each look needs a letGo.
-func (s *Store) look() *view {
-	s.viewMu.Lock()
-	defer s.viewMu.Unlock()
-	s.view.users++
-	return s.view
-}
-
-func (s *Store) letGo(v *view) {
-	s.viewMu.Lock()
-	v.users--
-	last := v.users == 0
-	s.viewMu.Unlock()
-	if last {
-		v.snapshot.Close()
-	}
-}
-
-// newView is a view of all that is applied. Its first user is the store.
-func (s *Store) newView() *view {
-	return &view{params: s.params, limits: &s.limits, generation: s.generation, snapshot: s.db.NewSnapshot(), users: 1}
-}
-
-// show makes next the newest view, with the numbers of resources that changed. The caller has the
-// landing.
-func (s *Store) show(next *view, counts map[string]int64) {
-	s.viewMu.Lock()
-	old := s.view
-	s.view = next
-	maps.Copy(s.counts, counts)
-	s.viewMu.Unlock()
-	s.letGo(old)
-	s.expire()
 }

@@ -11,7 +11,7 @@ import (
 // unmatched checks the condition None of a change, on what was there when the write began and on
 // what earlier changes of it have made. results are theirs.
 func (e *edit) unmatched(ctx context.Context, results []store.Result) error {
-	v := e.reader.view
+	v := e.view
 	return e.claim.Unmatched(results, claim.Stored{
 		Knows:  v.params.Knows,
 		Linked: v.linked(ctx, nil),

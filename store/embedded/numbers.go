@@ -40,25 +40,25 @@ func newNumbers(next uint64) *numbers {
 // of is the number of a series, and whether the caller must write its definition, and call
 // done for it later. stored looks for it in a state of the disk that is not older than the call; 0
 // is none.
-func (n *numbers) of(name string, stored func() (uint64, error)) (number uint64, fresh bool, err error) {
+func (n *numbers) of(name []byte, stored func() (uint64, error)) (number uint64, fresh bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for looked := -1; ; {
-		if p := n.pending[name]; p != nil {
+		if p := n.pending[string(name)]; p != nil {
 			p.writers++
 			return p.number, true, nil
 		}
-		if number, ok := n.young[name]; ok {
+		if number, ok := n.young[string(name)]; ok {
 			return number, false, nil
 		}
-		if number, ok := n.old[name]; ok {
-			n.remember(name, number)
+		if number, ok := n.old[string(name)]; ok {
+			n.remember(string(name), number)
 			return number, false, nil
 		}
 		if looked == n.turns { // it is not on disk, and nobody has begun to write it since
 			number = n.next
 			n.next++
-			n.pending[name] = &pendingNumber{number, 1}
+			n.pending[string(name)] = &pendingNumber{number, 1}
 			return number, true, nil
 		}
 		looked = n.turns
@@ -69,7 +69,7 @@ func (n *numbers) of(name string, stored func() (uint64, error)) (number uint64,
 			return 0, false, err
 		}
 		if number != 0 {
-			n.remember(name, number)
+			n.remember(string(name), number)
 			return number, false, nil
 		}
 	}

@@ -76,7 +76,7 @@ func (p *placer) number(batch *pebble.Batch, resourceType, patient string, defin
 	if number, ok := p.fresh[string(p.name)]; ok {
 		return number, nil
 	}
-	number, fresh, err := p.numbers.of(string(p.name), func() (uint64, error) { return p.stored(resourceType, patient, definition) })
+	number, fresh, err := p.numbers.of(p.name, func() (uint64, error) { return p.stored(resourceType, patient, definition) })
 	if err != nil || !fresh {
 		return number, err
 	}

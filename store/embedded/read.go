@@ -118,6 +118,7 @@ type reader struct {
 	// fresh: most are expected not to be there. Then the filters of all files are asked
 	// before anything else is read.
 	fresh    bool
+	failed   bool // an iterator has an error
 	currents *pebble.Iterator
 	placed   *pebble.Iterator
 	key      []byte
@@ -173,10 +174,15 @@ func (r *reader) get(it **pebble.Iterator, kind byte) ([]byte, error) {
 		}
 		*it = made
 	}
-	if !(*it).SeekPrefixGE(r.key) {
-		return nil, (*it).Error()
+	var value []byte
+	var err error
+	if (*it).SeekPrefixGE(r.key) {
+		value, err = (*it).ValueAndErr()
+	} else {
+		err = (*it).Error()
 	}
-	return (*it).ValueAndErr()
+	r.failed = r.failed || err != nil
+	return value, err
 }
 
 func (r *reader) close() error {
@@ -186,5 +192,6 @@ func (r *reader) close() error {
 			err = errors.Join(err, it.Close())
 		}
 	}
+	r.currents, r.placed = nil, nil
 	return err
 }

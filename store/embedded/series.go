@@ -79,6 +79,7 @@ type location struct {
 
 // definer finds definitions. Its memory is used again for each.
 type definer struct {
+	patients   []string
 	references []definedReference
 	tokens     []definedToken
 	buf        []byte
@@ -86,6 +87,7 @@ type definer struct {
 
 // forget lets go of the texts of the last definition.
 func (d *definer) forget() {
+	clear(d.patients[:cap(d.patients)])
 	clear(d.references[:cap(d.references)])
 	clear(d.tokens[:cap(d.tokens)])
 }
@@ -101,11 +103,13 @@ type definedToken struct {
 }
 
 // define is the definition of the series that terms belong to, valid until the next call,
-// and its patient. patients are all that there are where it is not exactly one.
+// and its patient. patients are all that there are where it is not exactly one, until the next
+// call, too.
 //
 // It is the span of the dates, the patient, the references and the codes, each with the
 // parameters that it is of, all in an order of their own.
 func (d *definer) define(l layout, t *search.Terms) (definition []byte, patients []string) {
+	patients = d.patients[:0]
 	d.references, d.tokens = d.references[:0], d.tokens[:0]
 	for _, r := range t.References {
 		if b := bit(seriesReferences, l.references, r.Param); b != 0 {
@@ -116,6 +120,7 @@ func (d *definer) define(l layout, t *search.Terms) (definition []byte, patients
 			}
 		}
 	}
+	d.patients = patients
 	if len(patients) != 1 || len(d.references) > maxDefined {
 		return nil, patients
 	}

@@ -196,7 +196,7 @@ func TestANumberIsOfOneDefinitionForGood(t *testing.T) {
 				continue
 			}
 			name := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}).Draw(t, "name")
-			number, fresh, err := n.of(name, func() (uint64, error) {
+			number, fresh, err := n.of([]byte(name), func() (uint64, error) {
 				if rapid.IntRange(0, 9).Draw(t, "fails") == 0 {
 					return 0, errors.New("the disk")
 				}

@@ -54,9 +54,7 @@ func (s *Store) apply(ctx context.Context, changes []store.Change) ([]store.Resu
 	}
 	defer held.release()
 
-	v := s.look()
-	defer s.letGo(v)
-	e := s.newEdit(v)
+	e := s.newEdit()
 	defer s.recycle(e)
 	e.claim = claim
 	results, err := e.changes(ctx, changes)
@@ -77,32 +75,33 @@ func (s *Store) storedNumber(resourceType, patient string, definition []byte) (u
 // edit is a write as it is put together. All its resources are locked.
 type edit struct {
 	store  *Store
+	view   *view        // what it is made on
 	claim  *claim.Claim // nil if there is no condition None
-	reader reader
+	reader *reader
 	now    time.Time
 	write  *write
 	placer placer
 	index  indexer
-	built  *indexer // of the index that a Reindex builds, or nil
+	built  *indexer                      // of the index that a Reindex builds, or nil
+	set    func(key, value []byte) error // in the batch
+	found  []search.Terms
 	key    []byte
 	buf    []byte
 }
 
-// newEdit begins a write on what v shows. The caller holds indexing and the locks of the
+// newEdit begins a write on the newest view. The caller holds indexing and the locks of the
 // resources, and recycles it.
-func (s *Store) newEdit(v *view) *edit {
+func (s *Store) newEdit() *edit {
 	e, used := s.edits.Get().(*edit)
 	if !used {
-		e = &edit{}
+		e = &edit{store: s, write: newWrite(nil), placer: placer{numbers: s.numbers, stored: s.storedNumber}}
+		e.set = func(key, value []byte) error { return e.write.batch.Set(key, value, nil) }
 	}
-	*e = edit{
-		store: s, now: s.now().UTC().Truncate(time.Millisecond), write: newWrite(s.db.NewBatch()),
-		index:  indexer{params: s.params, generation: s.generation, key: e.index.key, value: e.index.value, tail: e.index.tail},
-		placer: placer{numbers: s.numbers, stored: s.storedNumber, definer: e.placer.definer, name: e.placer.name, key: e.placer.key, value: e.placer.value},
-		reader: reader{view: v, fresh: true, key: e.reader.key},
-		key:    e.key, buf: e.buf,
-	}
-	e.write.counts = map[string]int64{}
+	e.reader = s.lookToWrite()
+	e.view = e.reader.view
+	e.now = s.now().UTC().Truncate(time.Millisecond)
+	e.write.batch = s.db.NewBatch()
+	e.index.params, e.index.generation = s.params, s.generation
 	if b := s.building; b != nil {
 		e.built = &indexer{params: b.params, generation: b.generation, second: true}
 	}
@@ -115,17 +114,22 @@ const maxPooled = 64 << 10
 // recycle ends an edit, whose memory the next one uses again.
 func (s *Store) recycle(e *edit) {
 	e.write.batch.Close()
-	if cap(e.buf)+cap(e.placer.value) > maxPooled {
+	s.doneWriting(e.view)
+	if e.write.withdrawn || cap(e.buf)+cap(e.placer.value) > maxPooled {
 		return
 	}
+	e.write.reset()
 	e.placer.definer.forget()
+	clear(e.found[:cap(e.found)])
+	e.view, e.claim, e.built = nil, nil, nil
 	s.edits.Put(e)
 }
 
 // end commits the write, unless there is nothing in it or err says that it has failed. Either
 // way its numbers are known by then to be on disk, or not.
 func (e *edit) end(ctx context.Context, err error) error {
-	err = errors.Join(err, e.reader.close())
+	err = errors.Join(err, e.store.leave(e.reader))
+	e.reader = nil
 	if err == nil && !e.write.batch.Empty() {
 		err = e.store.commit(ctx, e.write)
 	}
@@ -276,13 +280,16 @@ func (e *edit) past(key fhir.Key, r record) error {
 // reindex deletes the index keys that only the old version has, and sets those that it
 // does not have. A version that is deleted, or never was, has none.
 func (e *edit) reindex(key fhir.Key, before map[string]string, next *record, terms []search.Terms) error {
+	if before == nil {
+		return e.indexKeys(key, next, terms, e.set)
+	}
 	err := e.indexKeys(key, next, terms, func(key, value []byte) error {
 		is, ok := before[string(key)]
 		delete(before, string(key))
 		if ok && is == string(value) {
 			return nil
 		}
-		return e.write.batch.Set(key, value, nil)
+		return e.set(key, value)
 	})
 	if err != nil {
 		return err
@@ -296,13 +303,14 @@ func (e *edit) reindex(key fhir.Key, before map[string]string, next *record, ter
 }
 
 // terms are those of a record by the parameters of the store, and of a Reindex if there is
-// one. They are taken from its JSON unless the change has them.
+// one, until the next call. They are taken from its JSON unless the change has them.
 func (e *edit) terms(resourceType string, r *record, c *store.Change) ([]search.Terms, error) {
-	terms := make([]search.Terms, 1, 2)
+	e.found = append(e.found[:0], search.Terms{})
 	if r.deleted {
-		return terms, nil
+		return e.found, nil
 	}
 	var err error
+	terms := e.found
 	if c.HasTerms(e.index.params.Parameters, e.store.opened) {
 		terms[0] = *c.Terms
 	} else if terms[0], err = e.index.params.Extract(resourceType, r.json); err != nil {
@@ -318,7 +326,8 @@ func (e *edit) terms(resourceType string, r *record, c *store.Change) ([]search.
 	if e.index.params.layout(resourceType).any() {
 		e.store.building.compare(&terms[0], &built)
 	}
-	return append(terms, built), nil
+	e.found = append(terms, built)
+	return e.found, nil
 }
 
 // indexKeys gives the index keys of a record that has those terms.
