@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The tests of the MongoDB store are a module of their own, so that the product does not require what they do.
 MONGOTEST := store/mongo/mongotest
 
-.PHONY: help build test test-mongo lint bench fuzz docker demo
+.PHONY: help build test test-mongo on-mongo lint bench fuzz docker demo
 
 help: ## print the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,19 @@ test: ## run all tests, in random order, with the race detector where there is a
 	cd $(MONGOTEST) && $(GO) test $(TAGS) $(RACE) -shuffle=on ./...
 
 MONGO    := docker compose -f docker/mongo.compose.yaml
-test-mongo: ## the tests of the MongoDB store on a real MongoDB; needs docker
-	trap '$(MONGO) down -v' EXIT; $(MONGO) up -d --wait && \
-	export KILN_TEST_MONGODB_URI='mongodb://127.0.0.1:27117/?replicaSet=rs0&directConnection=true' && \
-	$(GO) test $(TAGS) -count=1 -timeout 30m ./store/mongo/... && \
-	(cd $(MONGOTEST) && $(GO) test $(TAGS) -count=1 -run MongoDBIsAsWeReadIt .)
+test-mongo: ## the MongoDB store on a real MongoDB: where KILN_TEST_MONGODB_URI says, or a mongod, or docker
+	@if [ -n "$$KILN_TEST_MONGODB_URI" ]; then $(MAKE) on-mongo; \
+	elif [ -n "$$KILN_TEST_MONGOD" ] || command -v mongod; then \
+	  $(GO) run -C $(MONGOTEST) $(TAGS) ./withmongod -- $(MAKE) -C '$(CURDIR)' --no-print-directory on-mongo; \
+	else trap '$(MONGO) down -v' EXIT; $(MONGO) up -d --wait && \
+	  KILN_TEST_MONGODB_URI='mongodb://127.0.0.1:27117/?replicaSet=rs0&directConnection=true' $(MAKE) on-mongo; \
+	fi
+
+# What is run on a real MongoDB, which waits most of the time; what is not of the real one is left out.
+on-mongo:
+	$(GO) test $(TAGS) -short -count=1 -parallel 8 -timeout 30m ./store/mongo/...
+	cd $(MONGOTEST) && $(GO) test $(TAGS) -count=1 -parallel 8 -timeout 30m -skip '/(replica_set|standalone)$$' \
+	  -run 'MongoDBIsAsWeReadIt|ARealMongoDB|Mongod|OnMongoDB|OneMongoDB|MongoDBAndBack|LosesMongoDB|HearsNothing|WasKilled|SearchParameter|OtherParameters|FiftyRaces|OneOfManyOnTwo|EveryStore' .
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \

@@ -33,6 +33,8 @@ func TestAnErrorOfMongoDBIsToldWithoutItsText(t *testing.T) {
 		"many duplicate keys":         {driver.BulkWriteException{WriteErrors: []driver.BulkWriteError{{WriteError: driver.WriteError{Code: 11000, Message: secret}}}}, "there already", false},
 		"a write not replicated":      {driver.WriteException{WriteConcernError: &driver.WriteConcernError{Code: 64, Message: secret}}, "majority", true},
 		"a bulk write not replicated": {driver.BulkWriteException{WriteConcernError: &driver.WriteConcernError{Code: 64, Message: secret}}, "majority", true},
+		"a document too large":        {driver.WriteException{WriteErrors: driver.WriteErrors{{Code: 10334, Message: secret}}}, "larger than MongoDB takes", false},
+		"a replacement too large":     {driver.WriteException{WriteErrors: driver.WriteErrors{{Code: 17419, Message: secret}}}, "larger than MongoDB takes", false},
 		"a lost connection":           {driver.CommandError{Labels: []string{"NetworkError"}, Message: secret}, "was lost", true},
 	} {
 		got := told(t.Context(), test.err)

@@ -32,7 +32,7 @@ import (
 // of this process.
 
 // storeOf is what --store takes of a database of a server.
-func storeOf(s *mongotest.Server, database, app string) string {
+func storeOf(s mongoDB, database, app string) string {
 	return uriOf(s, database, app) + "&" + strings.TrimPrefix(shortTimes, "serverSelectionTimeoutMS=500&")
 }
 
@@ -132,9 +132,10 @@ func TestWhatTheCommandsMoveToMongoDBAndBackIsTheSame(t *testing.T) {
 	}
 	lines := strings.Count(resources.String(), "\n")
 
-	for mode, o := range modes {
+	for mode, start := range everywhere() {
 		t.Run(mode, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			t.Parallel()
+			server := start(t)
 			mongo := storeOf(server, "kiln", "mover")
 			at := func(name string) string { return at(name + "-" + strings.ReplaceAll(mode, " ", "-")) }
 			out, _ := mustKiln(t, "import", "--store", mongo, first)
@@ -142,7 +143,7 @@ func TestWhatTheCommandsMoveToMongoDBAndBackIsTheSame(t *testing.T) {
 				t.Errorf("import says %q", out)
 			}
 			out, _ = mustKiln(t, "export", "--store", mongo, at("second"))
-			if counts(t, out) != counts(t, want) || !strings.Contains(out, "mongodb://"+server.Address()+"/kiln is exported to") {
+			if counts(t, out) != counts(t, want) || !strings.Contains(out, "mongodb://"+server.Address()+"/kiln") || !strings.Contains(out, " is exported to ") {
 				t.Errorf("export says %q", out)
 			}
 			sameFiles(t, at("second"), first)
@@ -165,29 +166,37 @@ func TestWhatTheCommandsMoveToMongoDBAndBackIsTheSame(t *testing.T) {
 			sameFiles(t, at("third"), first)
 		})
 	}
-	t.Run("killed in between", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("it moves everything twenty times")
-		}
-		killedMoves(t, first, at)
-	})
+	for mode, start := range map[string]func(t testing.TB) mongoDB{
+		"replica set": func(t testing.TB) mongoDB { return mongotest.StartServer(t, mongotest.Options{}) },
+		"mongod":      func(t testing.TB) mongoDB { return own(t) },
+	} {
+		t.Run("killed in between, "+mode, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("it moves everything twenty times")
+			}
+			t.Parallel()
+			mine := filepath.Join(t.TempDir(), "first") // an import keeps beside it how far it is
+			if err := os.CopyFS(mine, os.DirFS(first)); err != nil {
+				t.Fatal(err)
+			}
+			killedMoves(t, start(t), mine, filepath.Join(t.TempDir(), "exported"))
+		})
+	}
 }
 
-// killedMoves kills imports and exports with SIGKILL at commands that are further and further
-// into it, and cuts the line to MongoDB at others: what goes on ends with all of it.
-func killedMoves(t *testing.T, first string, at func(string) string) {
-	server := mongotest.StartServer(t, mongotest.Options{})
-	network := newLine(t, server.Address())
+// killedMoves kills imports and exports with SIGKILL at messages to MongoDB that are further and
+// further into it, and cuts the line to MongoDB at others: what goes on ends with all of it.
+func killedMoves(t *testing.T, server mongoDB, first, exported string) {
+	network := newLine(t, server)
 	mongo := network.uri() + "&appName=mover"
 	// until runs a verb again and again, each time further.
-	until := func(verb, directory string) (last *process) {
+	until := func(verb, directory string) (out, stderr string) {
 		t.Helper()
 		killed, lost := 0, 0
-		for n := 2; ; n += n/2 + 1 {
+		for n := 2; ; n += n/4 + 1 {
 			kill := (killed+lost)%2 == 0
-			reached := make(chan struct{})
-			// The command is applied, behind the end of who sent it.
-			server.Fail(mongotest.Fault{App: "mover", Skip: n, Delay: 100 * time.Millisecond, Happened: func() { close(reached) }})
+			// What the message asks for is done, behind the end of who sent it.
+			reached := network.hold("", n)
 			p := begin(t, nil, verb, "--store", mongo, directory)
 			select {
 			case <-p.ended:
@@ -199,7 +208,7 @@ func killedMoves(t *testing.T, first string, at func(string) string) {
 				}
 			}
 			code := p.code(t, time.Minute)
-			server.Heal()
+			stderr += p.stderr.String()
 			network.set(through)
 			endTransactions(t, server)
 			switch {
@@ -208,7 +217,7 @@ func killedMoves(t *testing.T, first string, at func(string) string) {
 					t.Errorf("%s was killed %d times and lost MongoDB %d times: too few", verb, killed, lost)
 				}
 				t.Logf("%s was killed %d times and lost MongoDB %d times", verb, killed, lost)
-				return p
+				return p.out.String(), stderr
 			case code == -1 && kill:
 				killed++
 			case code == 3 && !kill:
@@ -221,22 +230,21 @@ func killedMoves(t *testing.T, first string, at func(string) string) {
 			}
 		}
 	}
-	out := until("import", first).out.String()
+	out, _ := until("import", first)
 	if !strings.Contains(out, "read back: ") || strings.Contains(out, " 0 were there; 1 payloads added") {
 		t.Errorf("the last import says %q", out)
 	}
 	if left, err := filepath.Glob(first + ".*"); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	last := until("export", at("killed"))
-	if said := last.stderr.String(); !strings.Contains(said, "lines were there from an export that was broken off") {
-		t.Errorf("the last export says %q", said)
+	if _, said := until("export", exported); !strings.Contains(said, "lines were there from an export that was broken off") {
+		t.Errorf("none of the exports says that it goes on: %q", said)
 	}
-	sameFiles(t, at("killed"), first)
+	sameFiles(t, exported, first)
 }
 
 // endTransactions ends what those who are gone have left open, as MongoDB does by itself after a minute.
-func endTransactions(t *testing.T, s *mongotest.Server) {
+func endTransactions(t *testing.T, s mongoDB) {
 	t.Helper()
 	c, err := driver.Connect(options.Client().ApplyURI(s.URI()))
 	if err != nil {
@@ -383,10 +391,10 @@ func TestVerbsSayWhyMongoDBDoesNotDoAndNeverAPassword(t *testing.T) {
 }
 
 func TestServeOnMongoDB(t *testing.T) {
-	for mode, o := range modes {
+	for mode, start := range everywhere() {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			server := mongotest.StartServer(t, o)
+			server := start(t)
 			s := serve(t, "--store", storeOf(server, "kiln", "kiln"))
 			patient := s.must(t, http.MethodPost, "/fhir/Patient", `{"resourceType":"Patient","name":[{"family":"Größe 体温"}]}`, 201).id(t)
 			observation := s.must(t, http.MethodPost, "/fhir/Observation", reading("urn:example", "1", "Patient/"+patient), 201).id(t)
@@ -424,8 +432,15 @@ func reading(system, value, subject string) string {
 }
 
 func TestTwoServersOnOneMongoDBAreOne(t *testing.T) {
-	t.Parallel()
-	server := mongotest.StartServer(t, mongotest.Options{})
+	for mode, start := range everywhere() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			twoServers(t, start(t))
+		})
+	}
+}
+
+func twoServers(t *testing.T, server mongoDB) {
 	servers := []*serving{serve(t, "--store", storeOf(server, "kiln", "a")), serve(t, "--store", storeOf(server, "kiln", "b"))}
 	for n := range 20 {
 		id := servers[n%2].must(t, http.MethodPost, "/fhir/Device", `{"resourceType":"Device","serialNumber":"1"}`, 201).id(t)
@@ -474,16 +489,26 @@ func TestTwoServersOnOneMongoDBAreOne(t *testing.T) {
 }
 
 func TestLoadOnMongoDB(t *testing.T) {
-	t.Parallel()
-	server := mongotest.StartServer(t, mongotest.Options{})
-	network := newLine(t, server.Address())
+	for mode, start := range replicated() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			loads(t, start(t))
+		})
+	}
+}
+
+func loads(t *testing.T, server mongoDB) {
+	network := newLine(t, server)
 	load := []string{"load", "--patients", "2", "--observations", "1500", "--batch", "100", "--store", network.uri()}
-	server.Fail(mongotest.Fault{Command: "commitTransaction", Skip: 4, Delay: 100 * time.Millisecond, Happened: func() { network.set(cut) }})
+	reached := network.hold(command("commitTransaction", ""), 4)
+	go func() {
+		<-reached
+		network.set(cut)
+	}()
 	code, _, stderr := kiln(t, load...)
 	if code != 3 || !strings.Contains(stderr, " observations were written: ") || !strings.Contains(stderr, "MongoDB") || !strings.Contains(stderr, "= fix: the same command goes on") {
 		t.Errorf("without MongoDB load ends with exit code %d and %q", code, stderr)
 	}
-	server.Heal()
 	network.set(through)
 	out, _ := mustKiln(t, load...)
 	if !strings.Contains(out, "2 patients with 1500 observations from") || strings.Contains(out, " 0 unchanged") || strings.Contains(out, ": 0 resources created") {

@@ -316,10 +316,22 @@ func stored(doc bson.Raw) (bson.Raw, string, error) {
 			return dst
 		})
 	}
-	if len(doc) > maxDocument {
-		return nil, "", fail(10334, "BSONObjectTooLarge", "object to insert too large. size in bytes: %d, max size: %d", len(doc), maxDocument)
+	if err := fits(doc, 2, "BadValue", "object to insert too large. size in bytes: %d, max size: %d"); err != nil {
+		return nil, "", err
 	}
 	return doc, keyOf(id), nil
+}
+
+// fits refuses what is too large: with a code that is of the operation if it is by less than
+// MongoDB needs for itself, and else with the same one for all.
+func fits(doc bson.Raw, code int32, name, format string) error {
+	switch {
+	case len(doc) > maxDocument+16<<10:
+		return fail(10334, "BSONObjectTooLarge", "BSONObj size: %d is invalid. Size must be between 0 and %d(16MB)", len(doc), maxDocument+16<<10)
+	case len(doc) > maxDocument:
+		return fail(code, name, format, len(doc), maxDocument)
+	}
+	return nil
 }
 
 func storable(doc []byte) error {

@@ -405,11 +405,34 @@ func TestASecondaryRefusesWrites(t *testing.T) {
 }
 
 func testTooLargeDocumentsAreRefused(t *testing.T, db *mongo.Database) {
+	const limit = 16 << 20
 	c := db.Collection("things")
 	if _, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "b", Value: make([]byte, 10<<20)}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.UpdateByID(t.Context(), 1, bson.D{{Key: "$set", Value: bson.D{{Key: "c", Value: make([]byte, 10<<20)}}}}); code(err) != 17419 {
-		t.Errorf("got %v", err)
+	of := func(id, bytes int) bson.D {
+		return bson.D{{Key: "_id", Value: id}, {Key: "b", Value: make([]byte, bytes)}}
+	}
+	write := map[string]func(bytes int) error{
+		"insert": func(n int) error { _, err := c.InsertOne(t.Context(), of(2, n)); return err },
+		"replace": func(n int) error {
+			_, err := c.ReplaceOne(t.Context(), bson.D{{Key: "_id", Value: 1}}, of(1, n))
+			return err
+		},
+		"upsert": func(n int) error {
+			_, err := c.ReplaceOne(t.Context(), bson.D{{Key: "_id", Value: 3}}, of(3, n), options.Replace().SetUpsert(true))
+			return err
+		},
+		"$set": func(n int) error {
+			_, err := c.UpdateByID(t.Context(), 1, bson.D{{Key: "$set", Value: bson.D{{Key: "c", Value: make([]byte, n-10<<20)}}}})
+			return err
+		},
+	}
+	for what, codes := range map[string][2]int{"insert": {2, 10334}, "replace": {17419, 10334}, "upsert": {17420, 10334}, "$set": {17419, 10334}} {
+		for i, bytes := range []int{limit + 1000, limit + 20_000} { // MongoDB itself needs up to 16 KiB more
+			if got := code(write[what](bytes)); got != codes[i] {
+				t.Errorf("%s of %d bytes more than it may have: got code %d, want %d", what, bytes-limit, got, codes[i])
+			}
+		}
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/kiln-health/kiln/store/mongo/mongotest"
 )
 
 // selection is how long the driver looks for a server; a write may do that twice.
@@ -95,9 +93,16 @@ func (l *sentLoad) send(t *testing.T, s *serving, name string, stop *atomic.Bool
 }
 
 func TestAServerThatLosesMongoDBSaysSoAndLosesNothingElse(t *testing.T) {
-	t.Parallel()
-	mongo := mongotest.StartServer(t, mongotest.Options{})
-	network := newLine(t, mongo.Address())
+	for mode, start := range replicated() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			loses(t, start(t))
+		})
+	}
+}
+
+func loses(t *testing.T, mongo mongoDB) {
+	network := newLine(t, mongo)
 	s := serve(t, "--store", network.uri())
 	known := s.must(t, http.MethodPost, "/fhir/Device", `{"resourceType":"Device"}`, 201).id(t)
 
@@ -139,18 +144,14 @@ func TestAServerThatLosesMongoDBSaysSoAndLosesNothingElse(t *testing.T) {
 		waitFor(t, "acknowledged writes", func() bool { now, _ := sent.count(); return now > before+50 })
 		// In the middle of a transaction; at its end, which is reached, while the answer is not; or anywhere.
 		cutAt := [][2]string{{"update", "Device"}, {"commitTransaction", ""}, {}}[n%3]
-		happened := make(chan struct{})
-		cutNow := func() { network.set(cut); close(happened) }
-		if cutAt[0] == "" {
-			cutNow()
-		} else {
-			mongo.Fail(mongotest.Fault{Command: cutAt[0], Collection: cutAt[1], Delay: 20 * time.Millisecond, Happened: cutNow})
+		if cutAt[0] != "" {
+			select {
+			case <-network.hold(command(cutAt[0], cutAt[1]), 0):
+			case <-time.After(20 * time.Second):
+				t.Fatalf("there was no %s within 20 s", cutAt)
+			}
 		}
-		select {
-		case <-happened:
-		case <-time.After(20 * time.Second):
-			t.Fatalf("there was no %s within 20 s", cutAt)
-		}
+		network.set(cut)
 		// All at once: nobody waits for another.
 		var asked sync.WaitGroup
 		for path, check := range map[string]func(answer) error{
@@ -209,6 +210,44 @@ func TestAServerThatLosesMongoDBSaysSoAndLosesNothingElse(t *testing.T) {
 	// It ends without MongoDB, too.
 	network.set(cut)
 	waitFor(t, "the loss", func() bool { a, err := s.ask(http.MethodGet, "/readyz", ""); return err == nil && a.status == 503 })
+	s.end(t)
+}
+
+// MongoDB is killed with SIGKILL under load, and comes back with its journal.
+func TestWhatWasAcknowledgedIsThereWhenMongoDBWasKilled(t *testing.T) {
+	t.Parallel()
+	m := own(t)
+	s := serve(t, "--store", newLine(t, m).uri())
+	sent := &sentLoad{acknowledged: map[string]bool{}, groups: map[string][]string{}}
+	var stop atomic.Bool
+	var clients sync.WaitGroup
+	for n := range 8 {
+		clients.Go(func() { sent.send(t, s, fmt.Sprint("c", n), &stop) })
+	}
+	stopClients := sync.OnceFunc(func() { stop.Store(true); clients.Wait() })
+	defer stopClients()
+	kills := 3
+	if testing.Short() {
+		kills = 1
+	}
+	for range kills {
+		before, refused := sent.count()
+		waitFor(t, "acknowledged writes", func() bool { now, _ := sent.count(); return now > before+100 })
+		if err := m.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "refused writes", func() bool { _, now := sent.count(); return now >= refused+8 })
+		if err := m.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "/readyz", func() bool { a, err := s.ask(http.MethodGet, "/readyz", ""); return err == nil && a.status == 200 })
+	}
+	before, _ := sent.count()
+	waitFor(t, "acknowledged writes", func() bool { now, _ := sent.count(); return now > before+50 })
+	stopClients()
+	checkSent(t, s, sent)
+	acknowledged, refused := sent.count()
+	t.Logf("%d writes acknowledged and %d refused, MongoDB was killed %d times", acknowledged, refused, kills)
 	s.end(t)
 }
 
@@ -303,9 +342,16 @@ func checkPayloads(t *testing.T, s *serving, acknowledged []bool) {
 
 // Behind a firewall that drops what it let through, nobody is told that a connection is dead.
 func TestAServerThatHearsNothingOfMongoDBGivesUp(t *testing.T) {
-	t.Parallel()
-	mongo := mongotest.StartServer(t, mongotest.Options{})
-	network := newLine(t, mongo.Address())
+	for mode, start := range replicated() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			hearsNothing(t, start(t))
+		})
+	}
+}
+
+func hearsNothing(t *testing.T, mongo mongoDB) {
+	network := newLine(t, mongo)
 	s := serve(t, "--store", network.uri())
 	known := s.must(t, http.MethodPost, "/fhir/Device", `{"resourceType":"Device"}`, 201).id(t)
 	network.set(silent)

@@ -4,7 +4,8 @@
 // It is our reading of MongoDB's manual, not MongoDB. What it shows is that the store uses the
 // protocol, the commands, the errors, compare-and-set, unique keys, transactions, retries and
 // change streams as that reading has them; it cannot show that the reading is right, nor how fast
-// MongoDB is. `make test-mongo` runs the same tests on a real one.
+// MongoDB is. `make test-mongo` runs the same tests on a real one, which Mongod starts where there is a
+// mongod.
 //
 // What is as the manual says: documents, filters and sorts in the order of BSON values, arrays
 // among them; unique, sparse, partial and multikey indexes, and the refusal of parallel arrays;

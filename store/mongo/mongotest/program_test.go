@@ -21,6 +21,12 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if lone.mongod != nil {
+		if err := lone.mongod.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
 	if program.directory != "" {
 		_ = os.RemoveAll(program.directory)
 	}

@@ -31,7 +31,7 @@ func loadStored(stored iter.Seq2[fhir.Resource, error]) (*search.Parameters, err
 }
 
 // openServer opens a store of a name as a server does.
-func openServer(t testing.TB, server *mongotest.Server, app string, o kilnmongo.Options) *kilnmongo.Store {
+func openServer(t testing.TB, server mongoDB, app string, o kilnmongo.Options) *kilnmongo.Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -253,9 +253,9 @@ func lot(n int) string  { return fmt.Sprint("m", n%7) }
 func note(n int) string { return fmt.Sprint("m", n%5) }
 
 func TestWhatOneServerWritesWhileAnotherChangesSearchParametersIsFoundByBoth(t *testing.T) {
-	for name, o := range modes {
+	for name, start := range everywhere() {
 		t.Run(name, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			server := start(t)
 			a := closed(t, openServer(t, server, "a", kilnmongo.Options{Load: loadStored}))
 			b := closed(t, openServer(t, server, "b", kilnmongo.Options{Load: loadStored}))
 			l := newLedger()
@@ -396,9 +396,9 @@ func imported(t testing.TB) fhir.Resource {
 }
 
 func TestAServerWithOtherParametersNeitherWritesNorFindsTooLittle(t *testing.T) {
-	for name, o := range modes {
+	for name, start := range everywhere() {
 		t.Run(name, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			server := start(t)
 			old := closed(t, openServer(t, server, "old", kilnmongo.Options{}))
 			if _, err := old.Write(t.Context(), unit(1)); err != nil {
 				t.Fatal(err)
@@ -523,7 +523,12 @@ func TestAChangeWhoseServerIsGoneIsEndedByOthers(t *testing.T) {
 }
 
 func TestASearchParameterThatIsSentToOneServerIsSearchedByOnAnother(t *testing.T) {
-	server := mongotest.StartServer(t, mongotest.Options{})
+	for name, start := range everywhere() {
+		t.Run(name, func(t *testing.T) { sentToOne(t, start(t)) })
+	}
+}
+
+func sentToOne(t *testing.T, server mongoDB) {
 	var handlers []http.Handler
 	for _, app := range []string{"a", "b"} {
 		s := closed(t, openServer(t, server, app, kilnmongo.Options{Load: loadStored}))

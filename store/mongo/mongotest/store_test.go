@@ -22,12 +22,6 @@ import (
 // modes are the deployments that the store must work on.
 var modes = map[string]mongotest.Options{"replica set": {}, "standalone": {Standalone: true}}
 
-// uriOf is the URI of a database of a server, for a client of a name.
-func uriOf(s *mongotest.Server, database, app string) string {
-	base, options, _ := strings.Cut(s.URI(), "/?")
-	return base + "/" + database + "?" + options + "&appName=" + app + "&serverSelectionTimeoutMS=5000"
-}
-
 func openStore(t testing.TB, uri string) *kilnmongo.Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -103,9 +97,10 @@ func query(t testing.TB, text string) search.Query {
 }
 
 func TestFiftyRacesOfSixteenServersWhoCompareAndSetHaveFiftyWinners(t *testing.T) {
-	for name, o := range modes {
+	for name, start := range everywhere() {
 		t.Run(name, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			t.Parallel()
+			server := start(t)
 			var stores [2]*kilnmongo.Store
 			for i := range stores {
 				stores[i] = closed(t, openStore(t, uriOf(server, "kiln", fmt.Sprint("server", i))))
@@ -144,9 +139,10 @@ func TestFiftyRacesOfSixteenServersWhoCompareAndSetHaveFiftyWinners(t *testing.T
 }
 
 func TestOneOfManyOnTwoServersCreatesUnlessThereIsOne(t *testing.T) {
-	for name, o := range modes {
+	for name, start := range everywhere() {
 		t.Run(name, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			t.Parallel()
+			server := start(t)
 			var stores [2]*kilnmongo.Store
 			for i := range stores {
 				stores[i] = closed(t, openStore(t, uriOf(server, "kiln", fmt.Sprint("server", i))))

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -37,11 +38,11 @@ func served(s store.Store) http.Handler {
 	})
 }
 
-// apis are the API on MongoDB in its two modes and on the embedded store.
+// apis are the API on all MongoDBs and on the embedded store.
 func apis(t *testing.T) map[string]http.Handler {
 	all := map[string]http.Handler{}
-	for name, o := range modes {
-		all[name] = served(closed(t, openStore(t, uriOf(mongotest.StartServer(t, o), "kiln", "server"))))
+	for name, start := range everywhere() {
+		all[name] = served(closed(t, openStore(t, uriOf(start(t), "kiln", "server"))))
 	}
 	s, err := embedded.Open("store", &embedded.Options{FS: vfs.NewMem()})
 	if err != nil {
@@ -124,9 +125,10 @@ func TestSearchCasesOfTheSuiteOnMongoDB(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no search cases: %v", err)
 	}
-	for mode, o := range modes {
+	for mode, start := range everywhere() {
 		t.Run(mode, func(t *testing.T) {
-			server := mongotest.StartServer(t, o)
+			t.Parallel()
+			server := start(t)
 			run := 0
 			for _, file := range files {
 				raw, err := os.ReadFile(file)
@@ -243,7 +245,7 @@ func TestSyntheaIsTheSameOnEveryStore(t *testing.T) {
 func same(t *testing.T, stores map[string]http.Handler, of, query, expected string, all bool) {
 	t.Helper()
 	want := ""
-	for _, name := range []string{"embedded", "replica set", "standalone"} {
+	for _, name := range append([]string{"embedded"}, slices.DeleteFunc(slices.Sorted(maps.Keys(stores)), func(name string) bool { return name == "embedded" })...) {
 		ids, total, next := find(t, stores[name], of, query)
 		got := fmt.Sprint(total, ids)
 		for range 2 {

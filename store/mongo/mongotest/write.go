@@ -194,8 +194,8 @@ func (s *Server) updateRecord(cmd *command, r *record, change bson.Raw) (*record
 	if string(doc) == string(r.doc) {
 		return r, nil
 	}
-	if len(doc) > maxDocument {
-		return nil, fail(17419, "Location17419", "Resulting document after update is larger than %d", maxDocument)
+	if err := fits(doc, 17419, "Location17419", "Resulting document after update of %d bytes is larger than %d"); err != nil {
+		return nil, err
 	}
 	return s.put(cmd, cmd.ns(), kind, r, doc)
 }
@@ -266,6 +266,9 @@ func (s *Server) upsert(cmd *command, filter, change bson.Raw) (*record, error) 
 			doc = withID(id, change)
 		}
 	} else if doc, err = changed(doc, change, true); err != nil {
+		return nil, err
+	}
+	if err := fits(doc, 17420, "Location17420", "Document to upsert of %d bytes is larger than %d"); err != nil {
 		return nil, err
 	}
 	return s.put(cmd, cmd.ns(), "insert", nil, doc)
