@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -70,6 +71,7 @@ func randomHistory(rt *rapid.T, s *Store) {
 }
 
 func TestWhatWasExportedAndImportedIsTheSameStore(t *testing.T) {
+	fhirtest.Long(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 		clock := func() time.Time {

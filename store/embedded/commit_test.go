@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -55,9 +56,7 @@ func TestWhoGivesUpDuringTheCommitLearnsHowItEnds(t *testing.T) {
 }
 
 func TestAnHourOfAnICUIsOneWrite(t *testing.T) {
-	if testing.Short() {
-		t.Skip("25,000 observations take a second or two")
-	}
+	fhirtest.Long(t)
 	const n = 25_000
 	s := openIn(t, storeDir(t), nil)
 	changes := make([]store.Change, n)

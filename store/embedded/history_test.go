@@ -128,6 +128,7 @@ func TestHistoryOfManyIsInTheOrderOfTimeTypeIDAndVersion(t *testing.T) {
 // TestHistoryOfWhatWasCurrentIsThatOfThePlainRule compares pages of all levels with a plain list:
 // random writes on a clock that often stands still and sometimes goes back.
 func TestHistoryOfWhatWasCurrentIsThatOfThePlainRule(t *testing.T) {
+	fhirtest.Long(t)
 	rapid.Check(t, func(t *rapid.T) {
 		begin := time.Date(2026, 1, 2, 10, 0, 0, 0, time.UTC)
 		now := begin

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
@@ -247,6 +248,7 @@ func inline(t *testing.T, s *Store) {
 
 // A crash at any moment of the conversion leaves a store that opens, and goes on with it.
 func TestAStoreOfAnOlderProgramIsConvertedHoweverOftenThatIsInterrupted(t *testing.T) {
+	fhirtest.Long(t)
 	mem := vfs.NewCrashableMem()
 	s := openIn(t, "store", &Options{FS: mem})
 	var changes []store.Change

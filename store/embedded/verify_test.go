@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/fhir/search"
 	"github.com/kiln-health/kiln/store"
 )
@@ -47,6 +48,7 @@ func sample(id, i int) store.Change {
 }
 
 func TestIndexAgreesWithResourcesAfterAnyHistory(t *testing.T) {
+	fhirtest.Long(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		s, err := Open("store", &Options{FS: vfs.NewMem()})
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kiln-health/kiln/fhir"
+	"github.com/kiln-health/kiln/fhir/fhirtest"
 	"github.com/kiln-health/kiln/store"
 )
 
@@ -92,6 +93,7 @@ func TestVerifyReportsTheSameWithAnyNumberOfWorkers(t *testing.T) {
 
 // TestNoDamageIsOverlooked: whoever only doubts must do so wherever a thorough look finds something.
 func TestNoDamageIsOverlooked(t *testing.T) {
+	fhirtest.Long(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		s, err := Open("store", &Options{FS: vfs.NewMem()})
 		if err != nil {
